@@ -1,0 +1,3 @@
+"""Byway: personal intercepts for Kubernetes, an xDS control plane for Envoy sidecars."""
+
+__version__ = "0.1.0"
