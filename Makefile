@@ -25,3 +25,9 @@ lock: ## pin every package anew, with hashes
 	  --all-extras pyproject.toml -o requirements/run.txt
 
 .PHONY: help install lock
+
+proto: install ## generate the messages of the Manager and Daemon APIs
+	cd xds/api && PATH="$(abspath $(BIN)):$$PATH" ../../$(BIN)/python -m grpc_tools.protoc -I proto --plugin=protoc-gen-python_betterproto2=../../$(BIN)/protoc-gen-python_betterproto2 \
+	  --python_betterproto2_out=. --python_betterproto2_opt=client_generation=none,server_generation=none \
+	  byway/manager/v1/manager.proto byway/daemon/v1/daemon.proto
+.PHONY: proto

@@ -1,0 +1,41 @@
+"""The methods of the Manager, Debug and Daemon services; `proto/` documents them."""
+
+from __future__ import annotations
+
+from xds.api.byway.daemon import v1 as daemon
+from xds.api.byway.manager import v1 as manager
+from xds.api.rpc import BidiStream, ServerStream, Unary
+
+
+class Manager:
+    """byway.manager.v1.Manager"""
+
+    NAME = "byway.manager.v1.Manager"
+    GET_VERSION = Unary(f"/{NAME}/GetVersion", manager.GetVersionRequest, manager.GetVersionReply)
+    CONNECT = Unary(f"/{NAME}/Connect", manager.ConnectRequest, manager.ConnectReply)
+    ATTEND = BidiStream(f"/{NAME}/Attend", manager.Presence, manager.Notice)
+    QUIT = Unary(f"/{NAME}/Quit", manager.QuitRequest, manager.QuitReply)
+    LIST_WORKLOADS = Unary(f"/{NAME}/ListWorkloads", manager.ListWorkloadsRequest, manager.ListWorkloadsReply)
+    LIST_INTERCEPTS = Unary(f"/{NAME}/ListIntercepts", manager.ListInterceptsRequest, manager.ListInterceptsReply)
+    CREATE_INTERCEPT = ServerStream(
+        f"/{NAME}/CreateIntercept", manager.CreateInterceptRequest, manager.InterceptProgress
+    )
+    LEAVE_INTERCEPT = Unary(f"/{NAME}/LeaveIntercept", manager.LeaveInterceptRequest, manager.LeaveInterceptReply)
+    EXTEND = Unary(f"/{NAME}/Extend", manager.ExtendRequest, manager.ExtendReply)
+    REVOKE = Unary(f"/{NAME}/Revoke", manager.RevokeRequest, manager.RevokeReply)
+
+
+class Debug:
+    """byway.manager.v1.Debug"""
+
+    NAME = "byway.manager.v1.Debug"
+    LIST_SIDECARS = Unary(f"/{NAME}/ListSidecars", manager.ListSidecarsRequest, manager.ListSidecarsReply)
+    GET_RESOURCES = Unary(f"/{NAME}/GetResources", manager.GetResourcesRequest, manager.GetResourcesReply)
+
+
+class Daemon:
+    """byway.daemon.v1.Daemon"""
+
+    NAME = "byway.daemon.v1.Daemon"
+    GET_STATUS = Unary(f"/{NAME}/GetStatus", daemon.GetStatusRequest, daemon.GetStatusReply)
+    STOP = Unary(f"/{NAME}/Stop", daemon.StopRequest, daemon.StopReply)
