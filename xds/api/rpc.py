@@ -63,7 +63,7 @@ class Unary(Method[Q, R]):
     ) -> R:
         """Call it. Raises grpc.aio.AioRpcError; `timeout` in seconds."""
         call = channel.unary_unary(self.path, request_serializer=self._encode, response_deserializer=self._decode_reply)
-        return cast("R", await call(request, metadata=tuple(metadata), timeout=timeout))
+        return await call(request, metadata=tuple(metadata), timeout=timeout)
 
     def handler(self, behaviour: Callable[[Q, Context], Awaitable[R]]) -> tuple[str, Handler]:
         """What a server registers for it."""

@@ -1,0 +1,60 @@
+"""Sessions: a user on a laptop, with two clocks.
+
+*Activity* is what the user does; it decides about the right to block others and about the end of the session.
+*Presence* is whether the laptop can answer; it decides where requests go, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from xds.registry.intercept import Target
+
+
+class TargetHealth(StrEnum):
+    """What the laptop says about a target."""
+
+    UNKNOWN = "unknown"
+    LISTENING = "listening"
+    NOT_LISTENING = "not listening"
+    STOPPED = "stopped"
+
+    @property
+    def usable(self) -> bool:
+        """Worth a try: what nobody has looked at yet is tried, since a refused connection falls back anyway."""
+        return self in {TargetHealth.UNKNOWN, TargetHealth.LISTENING}
+
+
+@dataclass(frozen=True, slots=True)
+class TargetReport:
+    """A target's health and, for people, why."""
+
+    health: TargetHealth = TargetHealth.UNKNOWN
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A user's session. Times are registry clock, seconds.
+
+    `token_hash` stands for the secret token; `epoch` counts (re)connections, the newest one is the only one served.
+    `address` is where sidecars reach the laptop directly.
+    """
+
+    id: str
+    user: str
+    host: str
+    token_hash: str
+    address: str
+    epoch: int = 1
+    last_activity: float = 0.0
+    present: bool = False
+    present_since: float = 0.0
+    targets: Mapping[Target, TargetReport] = field(default_factory=dict)
+
+    @property
+    def owner(self) -> str:
+        """As people name it: user@host."""
+        return f"{self.user}@{self.host}"
