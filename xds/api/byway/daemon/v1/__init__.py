@@ -93,6 +93,11 @@ class StopReply(betterproto2.Message):
     Names of the intercepts that ended with the session.
     """
 
+    remains: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Why the session could not be ended and how long it remains; empty where it was ended.
+    """
+
 
 default_message_pool.register_message("byway.daemon.v1", "StopReply", StopReply)
 
