@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
-
-NO_ENV: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -93,7 +90,7 @@ class Workload:
 
     id: WorkloadId
     ports: tuple[Port, ...]
-    env: Mapping[str, str] = field(default=NO_ENV)
+    env: Mapping[str, str] = field(default_factory=dict)
     instances: Mapping[str, Instance] = field(default_factory=dict)
 
     def port(self, ref: int | str) -> Port | None:

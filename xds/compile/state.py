@@ -1,0 +1,47 @@
+"""What compile needs to know of a workload: itself, the intercepts to route, and how each laptop is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xds.registry.intercept import Intercept, Target
+from xds.registry.session import Session
+from xds.registry.workload import Address, Workload
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where the sidecar sends what is for a target, and whether it is worth a try."""
+
+    address: Address
+    up: bool
+
+
+def reach(session: Session, target: Target) -> Reach:
+    """How a session's target is reached: the one place that knows that laptops are reached directly.
+
+    A target on the laptop itself is reached at the address that the laptop announced; any other host is taken as it is.
+    """
+    report = session.targets.get(target)
+    host = session.address if target.host in LOOPBACK_NAMES else target.host
+    return Reach(Address(host, target.port), up=session.present and (report is None or report.health.usable))
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """An intercept that sidecars have routes for. `away_since` is for people: when its laptop was last seen."""
+
+    intercept: Intercept
+    laptops: Mapping[int, Reach]
+    away_since: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadState:
+    """A workload and its routed intercepts, in any order."""
+
+    workload: Workload
+    routed: tuple[Routed, ...] = ()

@@ -1,0 +1,62 @@
+"""The settings that keep a sidecar from changing what passes through it, for both of its sides.
+
+Each undoes a default that was seen to change requests or responses; README, “What the sidecar changes”, lists the
+rest that no setting undoes.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.core.v3 import (
+    Http1ProtocolOptions,
+    Http1ProtocolOptionsHeaderKeyFormat,
+    Http2ProtocolOptions,
+    HttpProtocolOptions,
+    TypedExtensionConfig,
+)
+from envoy_data_plane.envoy.extensions.http.header_formatters.preserve_case.v3 import PreserveCaseFormatterConfig
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptions as UpstreamHttpProtocolOptions
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptionsUseDownstreamHttpConfig
+from envoy_data_plane.google.protobuf import Any
+
+FOREVER = timedelta(0)
+"""Envoy reads a time limit of zero as none: somebody may sit at a breakpoint."""
+
+MAX_HEADERS = 1000
+"""Envoy's default of 100 is less than some servers take."""
+
+
+def http1_options() -> Http1ProtocolOptions:
+    """HTTP/1: header case, reason phrases and trailers kept; HTTP/1.0 accepted."""
+    formatter = TypedExtensionConfig(
+        name="envoy.http.stateful_header_formatters.preserve_case",
+        typed_config=Any.pack(PreserveCaseFormatterConfig(forward_reason_phrase=True)),
+    )
+    return Http1ProtocolOptions(
+        accept_http_10=True,
+        default_host_for_http_10="",
+        enable_trailers=True,
+        header_key_format=Http1ProtocolOptionsHeaderKeyFormat(stateful_formatter=formatter),
+    )
+
+
+def http2_options() -> Http2ProtocolOptions:
+    """HTTP/2: extended CONNECT (RFC 8441) allowed, which WebSocket over HTTP/2 needs."""
+    return Http2ProtocolOptions(allow_connect=True)
+
+
+def common_options() -> HttpProtocolOptions:
+    """Either version: no idle limit, many headers."""
+    return HttpProtocolOptions(idle_timeout=FOREVER, max_headers_count=MAX_HEADERS)
+
+
+def upstream_options() -> dict[str, Any]:
+    """`typed_extension_protocol_options` of every cluster: speak upstream what the client spoke."""
+    options = UpstreamHttpProtocolOptions(
+        common_http_protocol_options=common_options(),
+        use_downstream_protocol_config=HttpProtocolOptionsUseDownstreamHttpConfig(
+            http_protocol_options=http1_options(), http2_protocol_options=http2_options()
+        ),
+    )
+    return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": Any.pack(options)}

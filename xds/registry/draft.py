@@ -1,0 +1,114 @@
+"""A change in the making: reads see what has been put into it, on top of the state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xds.registry.change import Change, Event, EventKind
+from xds.registry.intercept import Disposition, Intercept
+from xds.registry.overlap import Conflict, verdict
+from xds.registry.session import Session
+from xds.registry.state import State
+from xds.registry.workload import Workload, WorkloadId
+
+
+class Draft:
+    """Collects new values and events; `change()` is what came of it."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._sessions: dict[str, Session | None] = {}
+        self._intercepts: dict[str, Intercept | None] = {}
+        self._workloads: dict[WorkloadId, Workload | None] = {}
+        self._events: list[Event] = []
+        self._dirty: set[WorkloadId] = set()
+        self._sequence = state.sequence
+
+    def change(self) -> Change:
+        """The collected change."""
+        return Change(
+            sessions=self._sessions,
+            intercepts=self._intercepts,
+            workloads=self._workloads,
+            sequence=self._sequence if self._sequence > self.state.sequence else 0,
+            events=tuple(self._events),
+            dirty=frozenset(self._dirty),
+        )
+
+    def next_sequence(self) -> int:
+        """A sequence number greater than any before."""
+        self._sequence += 1
+        return self._sequence
+
+    def put_session(self, session: Session) -> None:
+        """Set a session's new value."""
+        self._sessions[session.id] = session
+
+    def drop_session(self, session: Session) -> None:
+        """Remove a session; its intercepts are ended by whoever calls."""
+        self._sessions[session.id] = None
+
+    def put_workload(self, key: WorkloadId, workload: Workload | None) -> None:
+        """Set or remove a workload."""
+        self._workloads[key] = workload
+        self._dirty.add(key)
+
+    def session(self, key: str) -> Session:
+        """A session as it would be; raises NotFoundError."""
+        return self._sessions.get(key) or self.state.session(key)
+
+    def put(self, intercept: Intercept) -> None:
+        """Set an intercept's new value; its workload is compiled anew where that shows in its routes."""
+        old = self._intercepts.get(intercept.id, self.state.intercepts.get(intercept.id))
+        if (old is not None and old.disposition.routed) != intercept.disposition.routed:
+            self._dirty.add(intercept.spec.workload)
+        self._intercepts[intercept.id] = intercept
+
+    def touch(self, workload: WorkloadId) -> None:
+        """Have a workload compiled anew."""
+        self._dirty.add(workload)
+
+    def event(self, kind: EventKind, intercept: Intercept, *, by: str = "", text: str = "") -> None:
+        """Say what happened to an intercept."""
+        self._events.append(Event(kind, self.session(intercept.session), intercept, by, text))
+
+    def session_event(self, kind: EventKind, session: Session, *, by: str = "", text: str = "") -> None:
+        """Say what happened to a session."""
+        self._events.append(Event(kind, session, None, by, text))
+
+    def of_workload(self, workload: WorkloadId) -> list[Intercept]:
+        """A workload's intercepts as they would be, the oldest first."""
+        keys = {one.id: one for one in self.state.of_workload(workload)}
+        for key, value in self._intercepts.items():
+            if value is None:
+                keys.pop(key, None)
+            elif value.spec.workload == workload:
+                keys[key] = value
+        return sorted(keys.values(), key=lambda intercept: intercept.sequence)
+
+    def end(self, intercept: Intercept, *, by: str, text: str) -> None:
+        """End an intercept, whatever its disposition; what it displaced is restored by `restore`."""
+        ended = replace(intercept, disposition=Disposition.ENDED, reason=text)
+        self.event(EventKind.INTERCEPT_ENDED, ended, by=by, text=text)
+        self._intercepts[intercept.id] = None
+        if intercept.disposition.routed:
+            self._dirty.add(intercept.spec.workload)
+
+    def restore(self, workloads: set[WorkloadId]) -> None:
+        """Bring back, in creation order, each displaced intercept that no routed one conflicts with.
+
+        Restoring never displaces: whoever is in the way stays, however idle.
+        """
+        for workload in sorted(workloads):
+            for displaced in self.of_workload(workload):
+                if displaced.disposition is Disposition.DISPLACED and not self._blocked(displaced):
+                    back = replace(displaced, disposition=Disposition.PENDING, displaced=None, reason="")
+                    self.put(back)
+                    self.event(EventKind.INTERCEPT_RESTORED, back, text="nothing is in its way any more")
+
+    def _blocked(self, intercept: Intercept) -> bool:
+        return any(
+            isinstance(verdict(intercept.spec, other.spec), Conflict)
+            for other in self.of_workload(intercept.spec.workload)
+            if other.disposition.routed and other.id != intercept.id
+        )

@@ -1,0 +1,126 @@
+"""Commands on sessions: connect, resume, activity, presence, the end.
+
+Times are registry clock, in seconds; the caller owns the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from xds.registry.change import Change, EventKind
+from xds.registry.draft import Draft
+from xds.registry.errors import StaleEpochError
+from xds.registry.intercept import Target
+from xds.registry.session import Session, TargetReport
+from xds.registry.settings import Settings
+from xds.registry.state import State
+from xds.registry.workload import WorkloadId
+
+WARN_BEFORE = 3600.0
+"""How long before its session ends a user is warned, seconds."""
+
+
+def connect(state: State, session: Session) -> Change:
+    """Start a new session."""
+    draft = Draft(state)
+    draft.put_session(session)
+    draft.session_event(EventKind.SESSION_STARTED, session, by=session.owner)
+    return draft.change()
+
+
+def resume(state: State, key: str, *, host: str, address: str, now: float, token_hash: str | None = None) -> Change:
+    """A new connection of an existing session: a higher epoch, from wherever the laptop is now.
+
+    `token_hash` replaces the session's token where the old one was lost. Raises NotFoundError.
+    """
+    draft = Draft(state)
+    old = state.session(key)
+    session = replace(
+        old,
+        host=host or old.host,
+        address=address,
+        epoch=old.epoch + 1,
+        token_hash=token_hash or old.token_hash,
+        last_activity=max(old.last_activity, now),
+    )
+    draft.put_session(session)
+    _touch_all(draft, session)
+    draft.session_event(EventKind.SESSION_RESUMED, session, by=session.owner)
+    return draft.change()
+
+
+def activity(state: State, key: str, at: float) -> Change:
+    """The user did something at that time; an earlier time than is known changes nothing."""
+    session = state.session(key)
+    if at <= session.last_activity:
+        return Change()
+    draft = Draft(state)
+    draft.put_session(replace(session, last_activity=at))
+    return draft.change()
+
+
+def presence(
+    state: State, key: str, *, epoch: int, present: bool, targets: Mapping[Target, TargetReport] | None, now: float
+) -> Change:
+    """The laptop is there or not, and what it says of its targets (None: nothing new).
+
+    Raises StaleEpochError when a newer connection of the session has taken over: two copies of a laptop must not steal
+    from each other for ever.
+    """
+    session = state.session(key)
+    if epoch != session.epoch:
+        raise StaleEpochError(
+            f"this session was taken over by a newer connection from {session.host}; "
+            "run `byway quit` and `byway connect` to start one of your own"
+        )
+    reports = dict(session.targets if targets is None else targets)
+    if (present, reports) == (session.present, dict(session.targets)):
+        return Change()
+    since = now if present != session.present else session.present_since
+    draft = Draft(state)
+    updated = replace(session, present=present, present_since=since, targets=reports)
+    draft.put_session(updated)
+    _touch_all(draft, updated)
+    return draft.change()
+
+
+def _touch_all(draft: Draft, session: Session) -> None:
+    for intercept in draft.state.of_session(session.id):
+        if intercept.disposition.routed:
+            draft.touch(intercept.spec.workload)
+
+
+def end(state: State, key: str, *, by: str, text: str) -> Change:
+    """End a session and every intercept of it; what they displaced comes back where it can."""
+    return _end(state, [state.session(key)], by=by, text=text)
+
+
+def _end(state: State, sessions: list[Session], *, by: str, text: str) -> Change:
+    draft = Draft(state)
+    freed: set[WorkloadId] = set()
+    for session in sessions:
+        for intercept in state.of_session(session.id):
+            draft.end(intercept, by=by, text=text)
+            freed.add(intercept.spec.workload)
+        draft.session_event(EventKind.SESSION_ENDED, session, by=by, text=text)
+        draft.drop_session(session)
+    draft.restore(freed)
+    return draft.change()
+
+
+def expire(state: State, settings: Settings, now: float) -> Change:
+    """End each session whose user did nothing for `grpc.connectionTTL`."""
+    due = [one for one in state.sessions.values() if now - one.last_activity >= settings.connection_ttl]
+    return _end(state, due, by="byway", text="its user did nothing for the time that grpc.connectionTTL gives")
+
+
+def next_expiry(state: State, settings: Settings) -> float | None:
+    """When the next session will end if its user does nothing; None without sessions."""
+    times = [session.last_activity + settings.connection_ttl for session in state.sessions.values()]
+    return min(times, default=None)
+
+
+def inactive(session: Session, settings: Settings, now: float) -> bool:
+    """Whether a session has lost the right to block others."""
+    return now - session.last_activity > settings.inactive_block_timeout
