@@ -474,13 +474,13 @@ class MatchFlags(betterproto2.Message):
 
     baggage: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
 
-    http_path_equal: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    http_path_equal: "str | None" = betterproto2.field(3, betterproto2.TYPE_STRING, optional=True)
 
-    http_path_prefix: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    http_path_prefix: "str | None" = betterproto2.field(4, betterproto2.TYPE_STRING, optional=True)
 
-    http_path_regex: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    http_path_regex: "str | None" = betterproto2.field(5, betterproto2.TYPE_STRING, optional=True)
 
-    http_method: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    http_method: "str | None" = betterproto2.field(6, betterproto2.TYPE_STRING, optional=True)
 
     http_query: "list[str]" = betterproto2.field(7, betterproto2.TYPE_STRING, repeated=True)
 
