@@ -39,7 +39,7 @@ class View:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """All resources of one type as a client sees them, and the revision in which they last changed.
+    """All resources of one type as a client sees them, in order of name, and the revision of their last change.
 
     `encoded` is where streams keep serialised responses made from this snapshot, for each other: it lives and dies
     with the snapshot, so it needs no invalidation.
@@ -57,7 +57,8 @@ class Snapshot:
         known = self._merged.get("base")
         if known is not None and known[0] is base:
             return known[1]
-        merged = Snapshot({**base.resources, **self.resources}, max(base.revision, self.revision))
+        both = {**base.resources, **self.resources}
+        merged = Snapshot(dict(sorted(both.items())), max(base.revision, self.revision))
         self._merged["base"] = (base, merged)
         return merged
 
@@ -216,7 +217,7 @@ class _Shelf:
                 content[name] = resource
         if fresh:
             snapshots = self._snapshots.setdefault(owner, {})
-            snapshots |= {type_url: Snapshot(content, revision) for type_url, content in fresh.items()}
+            snapshots |= {type_url: Snapshot(dict(sorted(new.items())), revision) for type_url, new in fresh.items()}
             if not any(snapshot.resources for snapshot in snapshots.values()):
                 del self._snapshots[owner]
         return frozenset(fresh)

@@ -1,0 +1,113 @@
+"""One stream over gRPC: a coroutine that writes, a task that reads, the stream's state and an event between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeAlias
+
+import grpc
+
+from xds.serve.status import Nack
+from xds.serve.stream import AnyStream
+
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+
+
+class Session:
+    """Moves the bytes of one stream. `on_ack` and `on_nack` are told what the client makes of them."""
+
+    def __init__(
+        self,
+        stream: AnyStream,
+        *,
+        clock: Callable[[], float],
+        on_ack: Callable[[str, int], None],
+        on_nack: Callable[[str, Nack], None],
+    ) -> None:
+        self.stream = stream
+        self.awake = asyncio.Event()
+        self._clock = clock
+        self._on_ack = on_ack
+        self._on_nack = on_nack
+
+    async def run(self, context: Context, first: bytes) -> None:
+        """Converse until the client has said its last word. Raises ValueError or Refused for what it may not say.
+
+        There is no timeout on writing: a client that does not read holds one response and no more, and one that is
+        gone is found by pings.
+        """
+        self.receive(first)
+        reader = asyncio.create_task(self._read(context))
+        try:
+            while True:
+                self.awake.clear()
+                while (data := self.stream.next_response(self._clock())) is not None:
+                    await context.write(data)
+                self._report()
+                if reader.done():
+                    break
+                await self.awake.wait()
+        finally:
+            reader.cancel()
+        reader.result()
+
+    async def _read(self, context: Context) -> None:
+        try:
+            while isinstance(data := await context.read(), bytes):
+                self.receive(data)
+        finally:
+            self.awake.set()
+
+    def receive(self, data: bytes) -> None:
+        """Take in a request."""
+        type_url, verdict = self.stream.receive(data, self._clock())
+        self.awake.set()
+        if isinstance(verdict, Nack):
+            self._on_nack(type_url, verdict)
+        self._report()
+
+    def settle(self) -> None:
+        """The client has had time to ask for everything."""
+        if self.stream.settle():
+            self.awake.set()
+
+    def _report(self) -> None:
+        for type_url, revision in self.stream.progress():
+            self._on_ack(type_url, revision)
+
+
+class Pacer:
+    """Wakes the streams of a group when something changes: at once, then at most every `interval` seconds.
+
+    Whoever waits for one change gets it without delay; who makes fifty in a row makes the streams write a few times.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._leading: dict[str, int] = {}
+        self._waiting: dict[str, dict[asyncio.Event, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._leading)
+
+    def wake(self, group: str, revision: int, event: asyncio.Event) -> None:
+        """Set the event, for this revision of the group, as soon as may be."""
+        leading = self._leading.setdefault(group, revision)
+        if leading == revision:
+            if group not in self._waiting:
+                self._waiting[group] = {}
+                asyncio.get_running_loop().call_later(self._interval, self._elapsed, group)
+            event.set()
+        else:
+            self._waiting[group][event] = None
+
+    def _elapsed(self, group: str) -> None:
+        waiting = self._waiting[group]
+        if not waiting:
+            del self._waiting[group], self._leading[group]
+            return
+        self._waiting[group] = {}
+        asyncio.get_running_loop().call_later(self._interval, self._elapsed, group)
+        for event in waiting:
+            event.set()
