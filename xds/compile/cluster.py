@@ -1,4 +1,4 @@
-"""Clusters: the app of a workload port, and one for each laptop target that takes requests from it.
+"""Clusters: the app of a workload port, and those that take an intercept's requests.
 
 All are EDS over the aggregated stream, so that going away and coming back is a health flip and never a cluster edit.
 """
@@ -21,22 +21,30 @@ from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
     ConfigSource,
     TcpKeepalive,
+    TransportSocket,
 )
+from envoy_data_plane.envoy.extensions.transport_sockets.internal_upstream.v3 import InternalUpstreamTransport
+from envoy_data_plane.envoy.extensions.transport_sockets.raw_buffer.v3 import RawBuffer
 from envoy_data_plane.envoy.type.v3 import Percent
 
+from xds.compile.encode import pack
 from xds.compile.transparent import upstream_options
 
 APP_CONNECT_TIMEOUT = timedelta(seconds=10)
 LAPTOP_CONNECT_TIMEOUT = timedelta(seconds=1.5)
 """Long enough for one lost SYN, which is sent again after a second; then the app answers."""
 
-UNLIMITED = 1 << 30
-"""Envoy's default of 1,024 connections and requests would refuse what the app alone would take."""
+UNLIMITED = (1 << 32) - 1
+"""Envoy's default of 1,024 connections and requests would refuse what the app alone would take, and its default of
+three concurrent retries would fail requests when a busy laptop stops listening."""
 
 
-def ads() -> ConfigSource:
-    """From the stream that everything comes by."""
-    return ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
+def ads(*, wait: bool = False) -> ConfigSource:
+    """From the stream that everything comes by; `wait` for the first answer without a limit of time."""
+    source = ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
+    if wait:
+        source.initial_fetch_timeout = timedelta(0)
+    return source
 
 
 def app(name: str) -> Cluster:
@@ -49,6 +57,16 @@ def laptop(name: str) -> Cluster:
     cluster = _eds(name, LAPTOP_CONNECT_TIMEOUT)
     cluster.upstream_connection_options = UpstreamConnectionOptions(
         tcp_keepalive=TcpKeepalive(keepalive_time=2, keepalive_interval=1, keepalive_probes=3)
+    )
+    return cluster
+
+
+def hop(name: str) -> Cluster:
+    """An internal listener of the same process."""
+    cluster = _eds(name, LAPTOP_CONNECT_TIMEOUT)
+    raw = TransportSocket(name="raw", typed_config=pack(RawBuffer()))
+    cluster.transport_socket = TransportSocket(
+        name="internal", typed_config=pack(InternalUpstreamTransport(transport_socket=raw))
     )
     return cluster
 

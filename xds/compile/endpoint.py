@@ -1,8 +1,8 @@
 """Endpoints: the addresses behind a cluster, for one instance of the workload.
 
-A laptop's cluster has the laptop as first priority and the instance's own app as second; the app's address differs from
-instance to instance, so endpoints belong to a node. The app is reached at its own address, not at the loopback of the
-pod: an app that trusts what comes from localhost must not be opened to everybody.
+An intercept's cluster has the way to the laptop as first priority and the instance's own app as second; the app's
+address differs from instance to instance, so endpoints belong to a node. The app is reached at its own address, not
+at the loopback of the pod: an app that trusts what comes from localhost must not be opened to everybody.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from functools import lru_cache
 
 from envoy_data_plane.envoy.config.core.v3 import Address as EnvoyAddress
-from envoy_data_plane.envoy.config.core.v3 import HealthStatus, SocketAddress
+from envoy_data_plane.envoy.config.core.v3 import EnvoyInternalAddress, HealthStatus, SocketAddress
 from envoy_data_plane.envoy.config.endpoint.v3 import Endpoint, LbEndpoint, LocalityLbEndpoints
 
 from xds.compile import wire
+from xds.compile.encode import encode
 from xds.compile.route import metadata
-from xds.compile.state import Reach
 from xds.registry.workload import Address
 
 LAPTOP_FACTS = {"served-by": "laptop", "cache-control": "no-store"}
@@ -28,27 +28,33 @@ def socket_address(address: Address) -> EnvoyAddress:
 
 
 @lru_cache(maxsize=65536)
-def locality(address: Address, *, laptop: bool, priority: int, up: bool) -> bytes:
-    """One endpoint in a locality of its own, serialised."""
-    endpoint = LbEndpoint(
-        endpoint=Endpoint(address=socket_address(address)),
-        health_status=HealthStatus.HEALTHY if up else HealthStatus.UNHEALTHY,
-        metadata=metadata(LAPTOP_FACTS if laptop else APP_FACTS),
+def app_locality(address: Address, *, priority: int) -> bytes:
+    """The app."""
+    return _locality(socket_address(address), priority=priority, facts=APP_FACTS)
+
+
+@lru_cache(maxsize=65536)
+def laptop_locality(address: Address) -> bytes:
+    """A laptop's target."""
+    return _locality(socket_address(address), priority=0, facts=LAPTOP_FACTS)
+
+
+@lru_cache(maxsize=65536)
+def hop_locality(listener: str, *, up: bool) -> bytes:
+    """An internal listener of the sidecar."""
+    address = EnvoyAddress(
+        envoy_internal_address=EnvoyInternalAddress(server_listener_name=listener, endpoint_id=listener)
     )
-    return bytes(LocalityLbEndpoints(lb_endpoints=[endpoint], priority=priority))
+    return _locality(address, priority=0, up=up)
 
 
-def app(cluster: str, address: Address) -> bytes:
-    """The assignment of the app's cluster."""
-    return assignment(cluster, [locality(address, laptop=False, priority=0, up=True)])
-
-
-def laptop(cluster: str, reach: Reach, fallback: Address | None) -> bytes:
-    """The assignment of a laptop's cluster; without a fallback, nobody else answers."""
-    localities = [locality(reach.address, laptop=True, priority=0, up=reach.up)]
-    if fallback is not None:
-        localities.append(locality(fallback, laptop=False, priority=1, up=True))
-    return assignment(cluster, localities)
+def _locality(address: EnvoyAddress, *, priority: int, up: bool = True, facts: dict[str, str] | None = None) -> bytes:
+    one = LbEndpoint(
+        endpoint=Endpoint(address=address),
+        health_status=HealthStatus.HEALTHY if up else HealthStatus.UNHEALTHY,
+        metadata=metadata(facts) if facts else None,
+    )
+    return encode(LocalityLbEndpoints(lb_endpoints=[one], priority=priority))
 
 
 def assignment(cluster: str, localities: list[bytes]) -> bytes:

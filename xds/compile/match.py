@@ -1,8 +1,8 @@
 """A match as Envoy's route matchers.
 
-One match may need several routes: `auto` asks for the key field, which is the header where the request has it and else
-the baggage member, so it becomes two alternatives (header exact; header absent and member). Envoy ≥ 1.39 tests repeated
-header lines one by one, and a condition holds when any line satisfies it.
+One match may need several routes: `auto` asks for the key field, which is the header where the request has it and
+else the baggage member, so it becomes two alternatives (header exact; header absent and member). Envoy ≥ 1.39 tests
+repeated header lines one by one, and a condition holds when any line satisfies it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from xds.registry.intercept import Target, WhenDown
 from xds.registry.workload import WorkloadId
 
 METADATA = "byway"
@@ -22,14 +21,23 @@ def app_cluster(workload: WorkloadId, number: int) -> str:
     return f"{workload}/{number}/{APP}"
 
 
-def laptop_cluster(workload: WorkloadId, number: int, session: str, target: Target, when_down: WhenDown) -> str:
-    """The cluster of a laptop that is reached directly.
+def intercept_cluster(workload: WorkloadId, number: int, intercept: str) -> str:
+    """The cluster that an intercept's routes on a port name.
 
-    A cluster is never edited in place, since an edited EDS cluster warms for up to 15 s: whatever tells two
-    configurations apart is part of the name, and addresses come by EDS.
+    A cluster is never edited in place, since an edited EDS cluster warms for up to 15 s: its configuration is the
+    same for ever, and whatever changes comes by EDS.
     """
-    variant = "" if when_down is WhenDown.CLUSTER else f"/{when_down}"
-    return f"{workload}/{number}/laptop/{session}/{target}{variant}"
+    return f"{workload}/{number}/intercept/{intercept}"
+
+
+def laptop_cluster(cluster: str) -> str:
+    """The cluster behind the hop of an intercept's cluster: the laptop itself."""
+    return f"{cluster}/laptop"
+
+
+def hop(cluster: str, generation: str) -> str:
+    """The internal listener of an intercept's cluster."""
+    return f"{cluster}/hop@{generation}"
 
 
 def node(workload: WorkloadId, instance: str) -> str:

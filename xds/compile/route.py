@@ -1,18 +1,12 @@
-"""Routes: which cluster answers which request.
+"""Routes: single ones, to the app and to laptops. `xds.compile.workload` puts them in order.
 
-The order of a workload port's routes is the precedence of intercepts (`xds.registry.precedence`):
-
-    header-less intercepts, guarded by “passes the gate”
-    gate → whoever answers ordinary traffic
-    intercepts with header, baggage or key conditions
-    header-less intercepts
-    a shared global intercept, or else the app
-
-Whoever answers ordinary traffic is the app, unless a global intercept takes the port. Every route of an intercept bears
-its id as name, and owner and session as metadata, which is what access logs, statistics and error replies go by.
+Every route of an intercept bears its id as name, and id and owner as metadata, which is what error replies, access
+logs and statistics go by.
 """
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 from envoy_data_plane.envoy.config.core.v3 import (
     HeaderValue,
@@ -22,24 +16,29 @@ from envoy_data_plane.envoy.config.core.v3 import (
 )
 from envoy_data_plane.envoy.config.route.v3 import (
     RetryPolicy,
+    RetryPolicyRetryBackOff,
     RetryPolicyRetryPriority,
     Route,
     RouteAction,
     RouteMatch,
 )
 from envoy_data_plane.envoy.extensions.retry.priority.previous_priorities.v3 import PreviousPrioritiesConfig
-from envoy_data_plane.google.protobuf import Any, Struct, Value
+from envoy_data_plane.google.protobuf import Struct, Value
 
 from xds.compile import names
+from xds.compile.encode import pack
 from xds.compile.state import Routed
 from xds.compile.transparent import FOREVER
-from xds.registry.intercept import WhenDown
+from xds.registry.intercept import Intercept
 
 SERVED_BY = "x-byway-intercept"
 """The response header that says which intercept took the request, and who answered."""
 
-REPLAY_LIMIT = 1 << 20
-"""How much of a request's body is kept for a replay on the app while the laptop's connection is being refused, bytes."""
+REPLAY_LIMIT = 16 << 20
+"""How much of a request's body is kept for a replay on the app, in case the laptop refuses the connection; bytes."""
+
+OVERWRITE = HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+IF_ABSENT = HeaderValueOptionHeaderAppendAction.ADD_IF_ABSENT
 
 
 def metadata(values: dict[str, str]) -> Metadata:
@@ -48,49 +47,70 @@ def metadata(values: dict[str, str]) -> Metadata:
     return Metadata(filter_metadata={names.METADATA: struct})
 
 
+def header(name: str, value: str, action: HeaderValueOptionHeaderAppendAction) -> HeaderValueOption:
+    """A header to set on a message; one whose value comes out empty is not set."""
+    return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=action)
+
+
 def app_route(cluster: str, match: RouteMatch) -> Route:
     """A route to the app, with no limit on time: the app's own limits are the app's business."""
     return Route(name=names.APP, match=match, route=RouteAction(cluster=cluster, timeout=FOREVER))
 
 
 def intercept_route(routed: Routed, cluster: str, match: RouteMatch) -> Route:
-    """A route to a laptop."""
+    """A route into an intercept's cluster. What comes through its hop has the header already, see `hop_route`."""
     intercept = routed.intercept
-    facts = {"intercept": intercept.id, "owner": intercept.owner, "session": intercept.session}
-    if intercept.spec.when_down is WhenDown.FAIL:
-        facts |= {"when_down": WhenDown.FAIL, "since": routed.away_since or "just now"}
     return Route(
         name=intercept.id,
         match=match,
-        route=RouteAction(cluster=cluster, timeout=FOREVER, idle_timeout=FOREVER, retry_policy=_fall_back()),
-        metadata=metadata(facts),
-        response_headers_to_add=[_served_by(intercept.id), _no_store()],
+        route=_falling_back(cluster),
+        metadata=_facts(intercept, routed.away_since),
+        response_headers_to_add=[header(SERVED_BY, f"{intercept.id}; served-by=cluster", IF_ABSENT)],
         request_body_buffer_limit=REPLAY_LIMIT,
     )
 
 
-def _fall_back() -> RetryPolicy:
-    """On to the next priority when the laptop refused the connection: only then has it seen nothing of the request."""
+def hop_route(intercept: Intercept, cluster: str) -> Route:
+    """The only route behind a hop: the laptop. Who answered is in the metadata of the endpoint that did; what a
+    laptop answered must not live on in a cache.
+    """
+    return Route(
+        name=intercept.id,
+        match=RouteMatch(prefix=""),
+        route=_falling_back(cluster),
+        metadata=_facts(intercept, ""),
+        response_headers_to_add=[
+            header(SERVED_BY, f"{intercept.id}; served-by=%UPSTREAM_METADATA(byway:served-by)%", OVERWRITE),
+            header("cache-control", "%UPSTREAM_METADATA(byway:cache-control)%", OVERWRITE),
+        ],
+        request_body_buffer_limit=REPLAY_LIMIT,
+    )
+
+
+def _facts(intercept: Intercept, away_since: str) -> Metadata:
+    return metadata(
+        {
+            "intercept": intercept.id,
+            "name": intercept.spec.name,
+            "owner": intercept.owner,
+            "when-down": intercept.spec.when_down,
+            "since": away_since or "just now",
+        }
+    )
+
+
+def _falling_back(cluster: str) -> RouteAction:
+    """On to the next priority when the connection was refused: only then has nobody seen anything of the request."""
     priorities = RetryPolicyRetryPriority(
         name="envoy.retry_priorities.previous_priorities",
-        typed_config=Any.pack(PreviousPrioritiesConfig(update_frequency=1)),
+        typed_config=pack(PreviousPrioritiesConfig(update_frequency=1)),
     )
-    return RetryPolicy(retry_on="connect-failure,refused-stream", num_retries=1, retry_priority=priorities)
-
-
-def _served_by(intercept: str) -> HeaderValueOption:
-    """Who answered is in the metadata of the endpoint that did."""
-    return HeaderValueOption(
-        header=HeaderValue(key=SERVED_BY, value=f'{intercept}; served-by=%UPSTREAM_METADATA(["byway", "served-by"])%'),
-        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    at_once = timedelta(milliseconds=1)
+    policy = RetryPolicy(
+        retry_on="connect-failure,refused-stream",
+        num_retries=1,
+        retry_priority=priorities,
+        # Envoy's default waits up to 25 ms, for the sake of a server that is the same one again.
+        retry_back_off=RetryPolicyRetryBackOff(base_interval=at_once, max_interval=at_once),
     )
-
-
-def _no_store() -> HeaderValueOption:
-    """What a laptop answered must not live on in a cache. The app's endpoint has no such metadata, and an empty value
-    is not set.
-    """
-    return HeaderValueOption(
-        header=HeaderValue(key="cache-control", value='%UPSTREAM_METADATA(["byway", "cache-control"])%'),
-        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-    )
+    return RouteAction(cluster=cluster, timeout=FOREVER, idle_timeout=FOREVER, retry_policy=policy)

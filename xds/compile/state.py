@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xds.registry.intercept import Intercept, Target
-from xds.registry.session import Session
+from xds.registry.session import Session, TargetReport
 from xds.registry.workload import Address, Workload
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -14,20 +14,29 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Where the sidecar sends what is for a target, and whether it is worth a try."""
+    """Where the sidecar sends what is for a target, and whether it is worth a try.
+
+    `generation` is another one after each absence.
+    """
 
     address: Address
     up: bool
+    generation: str = "0"
 
 
 def reach(session: Session, target: Target) -> Reach:
     """How a session's target is reached: the one place that knows that laptops are reached directly.
 
-    A target on the laptop itself is reached at the address that the laptop announced; any other host is taken as it is.
+    A target on the laptop itself is reached at the address that the laptop announced; any other host is taken as it
+    is.
     """
-    report = session.targets.get(target)
+    report = session.targets.get(target, TargetReport())
     host = session.address if target.host in LOOPBACK_NAMES else target.host
-    return Reach(Address(host, target.port), up=session.present and (report is None or report.health.usable))
+    return Reach(
+        Address(host, target.port),
+        up=session.present and report.health.usable,
+        generation=f"{session.returns}.{report.returns}",
+    )
 
 
 @dataclass(frozen=True, slots=True)

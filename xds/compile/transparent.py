@@ -20,6 +20,8 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOpti
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptionsUseDownstreamHttpConfig
 from envoy_data_plane.google.protobuf import Any
 
+from xds.compile.encode import pack
+
 FOREVER = timedelta(0)
 """Envoy reads a time limit of zero as none: somebody may sit at a breakpoint."""
 
@@ -31,7 +33,7 @@ def http1_options() -> Http1ProtocolOptions:
     """HTTP/1: header case, reason phrases and trailers kept; HTTP/1.0 accepted."""
     formatter = TypedExtensionConfig(
         name="envoy.http.stateful_header_formatters.preserve_case",
-        typed_config=Any.pack(PreserveCaseFormatterConfig(forward_reason_phrase=True)),
+        typed_config=pack(PreserveCaseFormatterConfig(forward_reason_phrase=True)),
     )
     return Http1ProtocolOptions(
         accept_http_10=True,
@@ -59,4 +61,4 @@ def upstream_options() -> dict[str, Any]:
             http_protocol_options=http1_options(), http2_protocol_options=http2_options()
         ),
     )
-    return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": Any.pack(options)}
+    return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(options)}

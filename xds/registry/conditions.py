@@ -16,10 +16,22 @@ from typing import Final
 from xds.registry import refusals
 from xds.registry.baggage import HEADER as BAGGAGE_HEADER
 from xds.registry.baggage import member_regex
+from xds.registry.example import curl_args, describe_request
 from xds.registry.match import Condition, Field, FieldKind, Match, Op
+from xds.registry.overlap import example_request
 from xds.registry.regex import MAX_PROGRAM_SIZE, ConditionError, check, program_size
 
-__all__ = ["ConditionError", "HttpFlags", "parse_match", "to_flags"]
+__all__ = [
+    "ConditionError",
+    "HttpFlags",
+    "curl_args",
+    "describe_request",
+    "example_request",
+    "flag_of",
+    "parse_match",
+    "text_of",
+    "to_flags",
+]
 
 AUTO: Final = "auto"
 ALL: Final = "all"

@@ -29,10 +29,11 @@ class TargetHealth(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TargetReport:
-    """A target's health and, for people, why."""
+    """A target's health and, for people, why. `returns` counts how often it became usable again."""
 
     health: TargetHealth = TargetHealth.UNKNOWN
     detail: str = ""
+    returns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Session:
     """A user's session. Times are registry clock, seconds.
 
     `token_hash` stands for the secret token; `epoch` counts (re)connections, the newest one is the only one served.
-    `address` is where sidecars reach the laptop directly.
+    `address` is where sidecars reach the laptop directly; `returns` counts how often the laptop came back.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Session:
     last_activity: float = 0.0
     present: bool = False
     present_since: float = 0.0
+    returns: int = 0
     targets: Mapping[Target, TargetReport] = field(default_factory=dict)
 
     @property

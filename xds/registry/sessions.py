@@ -74,15 +74,26 @@ def presence(
             f"this session was taken over by a newer connection from {session.host}; "
             "run `byway quit` and `byway connect` to start one of your own"
         )
-    reports = dict(session.targets if targets is None else targets)
-    if (present, reports) == (session.present, dict(session.targets)):
+    reports = dict(session.targets) if targets is None else _counted(session.targets, targets)
+    if (present, reports) == (session.present, session.targets):
         return Change()
-    since = now if present != session.present else session.present_since
     draft = Draft(state)
-    updated = replace(session, present=present, present_since=since, targets=reports)
+    updated = replace(session, present=present, targets=reports)
+    if present != session.present:
+        updated = replace(updated, present_since=now, returns=session.returns + present)
     draft.put_session(updated)
     _touch_all(draft, updated)
     return draft.change()
+
+
+def _counted(before: Mapping[Target, TargetReport], now: Mapping[Target, TargetReport]) -> dict[Target, TargetReport]:
+    """The new reports, each with the count of its target's returns carried on."""
+    counted = {}
+    for target, report in now.items():
+        old = before.get(target, TargetReport())
+        back = report.health.usable and not old.health.usable
+        counted[target] = replace(report, returns=old.returns + back)
+    return counted
 
 
 def _touch_all(draft: Draft, session: Session) -> None:

@@ -1,0 +1,60 @@
+"""The HTTP connection manager of every listener: transparent, and with its routes from RDS or inside."""
+
+from __future__ import annotations
+
+from envoy_data_plane.envoy.config.listener.v3 import Filter
+from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpConnectionManagerCodecType,
+    HttpConnectionManagerForwardClientCertDetails,
+    HttpConnectionManagerServerHeaderTransformation,
+    HttpConnectionManagerUpgradeConfig,
+    HttpFilter,
+    Rds,
+)
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManagerPathWithEscapedSlashesAction as EscapedSlashes,
+)
+
+from xds.compile.cluster import ads
+from xds.compile.encode import pack
+from xds.compile.local_reply import local_replies
+from xds.compile.transparent import FOREVER, common_options, http1_options, http2_options
+
+MAX_HEADERS_KB = 8192
+"""The most that Envoy allows: the app's own limit is the one that counts."""
+
+
+def connection_manager(stat_prefix: str, *, rds: str = "", routes: RouteConfiguration | None = None) -> Filter:
+    """A connection manager with the route configuration of that name, or with these routes."""
+    manager = HttpConnectionManager(
+        stat_prefix=stat_prefix,
+        codec_type=HttpConnectionManagerCodecType.AUTO,
+        http_filters=[HttpFilter(name="router", typed_config=pack(Router(suppress_envoy_headers=True)))],
+        common_http_protocol_options=common_options(),
+        http_protocol_options=http1_options(),
+        http2_protocol_options=http2_options(),
+        server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
+        forward_client_cert_details=HttpConnectionManagerForwardClientCertDetails.ALWAYS_FORWARD_ONLY,
+        max_request_headers_kb=MAX_HEADERS_KB,
+        stream_idle_timeout=FOREVER,
+        request_timeout=FOREVER,
+        use_remote_address=False,
+        skip_xff_append=True,
+        generate_request_id=False,
+        preserve_external_request_id=True,
+        proxy_100_continue=True,
+        normalize_path=False,
+        merge_slashes=False,
+        path_with_escaped_slashes_action=EscapedSlashes.KEEP_UNCHANGED,
+        upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")],
+        local_reply_config=local_replies(),
+    )
+    if routes is not None:
+        manager.route_config = routes
+    else:
+        # Without a limit of time: a listener that came up without its routes would answer 404 for the app.
+        manager.rds = Rds(config_source=ads(wait=True), route_config_name=rds)
+    return Filter(name="http", typed_config=pack(manager))

@@ -1,0 +1,83 @@
+"""What Envoy answers itself on an intercept's route: a 503 in JSON that names the intercept.
+
+One static mapper for all intercepts, which takes its facts from the route's metadata: the listener never changes.
+Routes without that metadata keep Envoy's own replies. The first mapper whose filter holds decides.
+"""
+
+from __future__ import annotations
+
+from envoy_data_plane.envoy.config.accesslog.v3 import (
+    AccessLogFilter,
+    AndFilter,
+    ComparisonFilter,
+    ComparisonFilterOp,
+    ExtensionFilter,
+    StatusCodeFilter,
+)
+from envoy_data_plane.envoy.config.core.v3 import RuntimeUInt32, SubstitutionFormatString
+from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    LocalReplyConfig,
+    ResponseMapper,
+)
+from envoy_data_plane.google.protobuf import Struct, Value
+
+from xds.compile.encode import pack
+from xds.compile.route import OVERWRITE, SERVED_BY, header
+
+_FACTS = {
+    "intercept": "%METADATA(ROUTE:byway:intercept)%",
+    "name": "%METADATA(ROUTE:byway:name)%",
+    "owner": "%METADATA(ROUTE:byway:owner)%",
+}
+
+
+def local_replies() -> LocalReplyConfig:
+    """The mappers."""
+    return LocalReplyConfig(
+        mappers=[
+            _mapper(
+                _and(_status(507), _route("'byway' in xds.route_metadata.filter_metadata")),
+                "the laptop refused the connection, and the request's body is too large to be replayed on the app",
+            ),
+            _mapper(
+                _and(_status(503), _route("xds.route_metadata.filter_metadata['byway']['when-down'] == 'fail'")),
+                "the laptop that takes these requests is away, and its owner chose --when-down fail",
+                since="%METADATA(ROUTE:byway:since)%",
+            ),
+            _mapper(
+                _and(_status(503), _route("'byway' in xds.route_metadata.filter_metadata")),
+                "the laptop that had begun to answer this request went away",
+            ),
+        ]
+    )
+
+
+def _mapper(condition: AccessLogFilter, error: str, **facts: str) -> ResponseMapper:
+    body = {"error": error, **_FACTS, **facts, "detail": "%RESPONSE_CODE_DETAILS%"}
+    fields = {key: Value(string_value=body[key]) for key in sorted(body)}
+    return ResponseMapper(
+        filter=condition,
+        status_code=503,
+        body_format_override=SubstitutionFormatString(json_format=Struct(fields=fields)),
+        headers_to_add=[
+            header(SERVED_BY, "%METADATA(ROUTE:byway:intercept)%; served-by=none", OVERWRITE),
+            header("cache-control", "no-store", OVERWRITE),
+        ],
+    )
+
+
+def _status(code: int) -> AccessLogFilter:
+    value = RuntimeUInt32(default_value=code, runtime_key="byway.none")
+    comparison = ComparisonFilter(op=ComparisonFilterOp.EQ, value=value)
+    return AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=comparison))
+
+
+def _route(expression: str) -> AccessLogFilter:
+    """A CEL expression; a key that is missing from the metadata is no match."""
+    cel = pack(ExpressionFilter(expression=expression))
+    return AccessLogFilter(extension_filter=ExtensionFilter(name="cel", typed_config=cel))
+
+
+def _and(*filters: AccessLogFilter) -> AccessLogFilter:
+    return AccessLogFilter(and_filter=AndFilter(filters=list(filters)))
