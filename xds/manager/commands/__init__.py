@@ -1,0 +1,1 @@
+"""Commands of `byway` that need the manager's modules; loaded by name, so that the client imports none of them."""

@@ -1,0 +1,24 @@
+"""The standalone file and the settings: reading them, and saying what is wrong with them.
+
+`load` reads the file of `byway manager --standalone`; `parse_settings` the same settings from a ConfigMap's data. Both
+raise ConfigError, which holds every problem with its line, column and key.
+"""
+
+from xds.manager.config.durations import DurationError, format_duration, parse_duration
+from xds.manager.config.problems import ConfigError, Problem
+from xds.manager.config.protocols import by_app_protocol, by_port_name
+from xds.manager.config.settings import parse_settings
+from xds.manager.config.standalone import StandaloneConfig, load
+
+__all__ = [
+    "ConfigError",
+    "DurationError",
+    "Problem",
+    "StandaloneConfig",
+    "by_app_protocol",
+    "by_port_name",
+    "format_duration",
+    "load",
+    "parse_duration",
+    "parse_settings",
+]

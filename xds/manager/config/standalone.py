@@ -1,0 +1,133 @@
+"""The file of `byway manager --standalone FILE.yaml`: Byway without Kubernetes, on one machine.
+
+    listen: 127.0.0.1:15010       # where the manager listens, for users and sidecars; loopback only, since standalone
+                                  # mode has no TLS; port 0 lets the system choose; this is the default
+    users: [alice, bob]           # who gets a token; default: the operating system's user
+    settings:                     # nested or with dots; see xds/manager/config/settings.py
+      intercept: {inactiveBlockTimeout: 10m, allowGlobalIntercepts: true, defaultHeader: x-telepresence-id}
+      grpc.connectionTTL: 24h
+    workloads:                    # the only key that must be there
+      - name: orders              # a DNS-1123 label
+        namespace: dev            # default: default
+        kind: Deployment          # in any letter case; or StatefulSet, DaemonSet, ReplicaSet, Pod; this is the default
+        ports:
+          - name: http            # an IANA service name; optional
+            port: 8080            # what the rest of the cluster knows the port by
+            appProtocol: http     # http, http2, h2c, grpc, grpc-web, tcp, https, tls, ws, wss, kubernetes.io/h2c …;
+                                  # else taken from the name (grpc-orders); else Byway looks at the first bytes
+            protocol: TCP         # or UDP, which is listed but never intercepted
+        env: {DATABASE_URL: "postgres://db/orders", RETRIES: 3}    # values are kept as written
+        instances:
+          - id: orders-1          # as a pod's name
+            listen: {http: 127.0.0.1:21081}     # per port (its name or number): where the sidecar accepts connections
+            app: {http: 127.0.0.1:21181}        # … and where the app itself listens
+
+Every TCP port of a workload has an address in `listen` and `app` of each instance; no two addresses in the file are the
+same. Addresses are IP addresses: Envoy's endpoints take no names. YAML aliases and `<<` work.
+"""
+
+from __future__ import annotations
+
+import getpass
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from xds.manager.config.addresses import AddressBook, read_manager
+from xds.manager.config.nodes import Context, Node, StopReadingError
+from xds.manager.config.problems import ConfigError, shown
+from xds.manager.config.reader import Value
+from xds.manager.config.settings import read_settings
+from xds.manager.config.source import read_tree
+from xds.manager.config.workloads import Once, read_workloads
+from xds.registry.settings import Settings
+from xds.registry.workload import Address, Workload
+
+DEFAULT_LISTEN: Final = Address("127.0.0.1", 15010)
+
+FILE: Final = {
+    "listen": "the address where the manager listens",
+    "users": "a list of names",
+    "settings": "a mapping of settings",
+    "workloads": "a list of workloads",
+}
+
+# A user's name is part of a file's name (its token) and of the messages to others.
+_USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class StandaloneConfig:
+    """What a standalone file says, checked."""
+
+    listen: Address
+    users: tuple[str, ...]
+    settings: Settings
+    workloads: tuple[Workload, ...]
+
+    @property
+    def instance_count(self) -> int:
+        """Instances of all workloads."""
+        return sum(len(workload.instances) for workload in self.workloads)
+
+
+def load(path: Path) -> StandaloneConfig:
+    """Read and check a standalone file.
+
+    Raises ConfigError, and nothing else, with every problem found: in the file's syntax, in its values, or with
+    reading it at all.
+    """
+    context = Context(str(path))
+    root = read_tree(path, context)
+    config = None
+    if root is not None:
+        try:
+            config = _read(context, root)
+        except StopReadingError:
+            assert context.problems
+    if config is None or context.problems:
+        raise ConfigError(context.problems)
+    return config
+
+
+def _read(context: Context, root: Node) -> StandaloneConfig:
+    book = AddressBook()
+    file = Value.root(context, root)
+    fields = file.fields(FILE, required=("workloads",))
+    listen = read_manager(fields["listen"]) if "listen" in fields else DEFAULT_LISTEN
+    if listen is not None:
+        book.claim(listen, fields.get("listen", file))
+    users = _users(fields["users"]) if "users" in fields else _os_user(file)
+    settings = read_settings(fields["settings"]) if "settings" in fields else Settings()
+    workloads = read_workloads(fields["workloads"], book) if "workloads" in fields else ()
+    return StandaloneConfig(listen or DEFAULT_LISTEN, users, settings, workloads)
+
+
+def _users(value: Value) -> tuple[str, ...]:
+    once = Once("a name")
+    users: list[str] = []
+    items = value.items("a list of names such as [alice, bob]")
+    for item in items:
+        expected = "a user's name: at most 64 ASCII letters, digits or any of . _ @ + -"
+        name = item.text(expected)
+        if name is not None and not _USER.fullmatch(name):
+            item.fail(expected, hint="it is part of the name of the user's token file")
+        elif name is not None:
+            # On a file system that ignores letter case, Bob's token would overwrite bob's.
+            once.add(name.lower(), item)
+            users.append(name)
+    if value.is_list and not items:
+        value.fail("at least one name", found="an empty list", hint="without a user nobody could connect")
+    return tuple(users)
+
+
+def _os_user(file: Value) -> tuple[str, ...]:
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        name = ""  # a container's user id without an entry in /etc/passwd
+    if not _USER.fullmatch(name):
+        found = f"no such key, and {shown(name) if name else 'no name'} for the operating system's user"
+        file.context.report(file.mark, "users", FILE["users"], found, "add “users: [NAME]”")
+    return (name,)
