@@ -1,0 +1,63 @@
+"""`byway quit`"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from xds.client.cli.options import common
+from xds.client.cli.output import data, is_data, show, warn
+from xds.paths import StateDir
+
+if TYPE_CHECKING:
+    from xds.api.byway.daemon.v1 import StopReply
+
+
+@click.command("quit", short_help="End the session and its intercepts.")
+@click.option("-s", "--stop-daemons", is_flag=True, hidden=True, help="As Telepresence spells it; always done.")
+@click.option("--keep-session", is_flag=True, help="Stop the daemon only; the session waits for the next connect.")
+@common
+def quit_(stop_daemons: bool, keep_session: bool, state: StateDir, output: str) -> None:  # noqa: ARG001
+    """End the session and its intercepts, and stop the daemon.
+
+    \b
+    Examples:
+      byway quit
+      byway quit --keep-session     (the intercepts stay reserved; the cluster answers)
+
+    \b
+    JSON:
+      stopped, ended [names of intercepts], remains (why the session could not be ended, else "")
+    """
+    from xds.client.cli.api import daemon_answers
+
+    if not daemon_answers(state):
+        empty = {"stopped": False, "ended": [], "remains": ""}
+        show(data(empty, output) if is_data(output) else "Not connected: nothing to quit\n")
+        return
+    reply = stop(state, keep_session=keep_session)
+    if is_data(output):
+        show(data({"stopped": True, "ended": list(reply.ended), "remains": reply.remains}, output))
+        return
+    if reply.remains:
+        warn(f"the session could not be ended: {reply.remains}")
+    ended = f"; ended {', '.join(reply.ended)}" if reply.ended else ""
+    show(f"Disconnected{ended}\n")
+
+
+def stop(state: StateDir, *, keep_session: bool) -> StopReply:
+    """Stop the daemon and wait until it is gone."""
+    import grpc.aio
+
+    from xds.api.byway.daemon.v1 import StopRequest
+    from xds.api.services import Daemon
+    from xds.client.cli.api import CALL_TIMEOUT, call_daemon
+    from xds.client.cli.connect import wait_gone
+
+    async def body(channel: grpc.aio.Channel) -> StopReply:
+        reply = await Daemon.STOP(channel, StopRequest(keep_session=keep_session), timeout=CALL_TIMEOUT)
+        await wait_gone(state)
+        return reply
+
+    return call_daemon(state, body)

@@ -1,0 +1,78 @@
+"""Runs a command with the workload's environment, as a shell would run it in the foreground.
+
+The command shares our terminal and process group: Ctrl-C reaches it directly, so that signal is passed on only where
+somebody else sent it, that is when we aren't in the foreground of a terminal. The others are always passed on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
+
+from xds.client.cli.failure import FailureError, usage
+
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+FROM_TERMINAL = {signal.SIGINT, signal.SIGQUIT}
+
+
+def check_command(command: Sequence[str]) -> None:
+    """Find out before anything is created that a command can't be run. Raises FailureError."""
+    if command and shutil.which(command[0]) is None:
+        raise usage(f"there is no command {command[0]!r} to run", hint="check the words after --")
+
+
+def in_foreground() -> bool:
+    """Whether the terminal sends its signals to our process group."""
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError):
+        return False
+
+
+def ignore(number: signal.Signals) -> None:
+    """React to a signal by doing nothing."""
+
+
+class Signals:
+    """A context in which signals that would end us are reacted to, in a way that may change meanwhile."""
+
+    def __init__(self) -> None:
+        self.react: Callable[[signal.Signals], None] = ignore
+        self.first: signal.Signals | None = None
+
+    def __enter__(self) -> Self:
+        for number in HANDLED:
+            asyncio.get_running_loop().add_signal_handler(number, self._received, number)
+        return self
+
+    def _received(self, number: signal.Signals) -> None:
+        self.first = self.first or number
+        self.react(number)
+
+    def __exit__(self, *error: object) -> None:
+        for number in HANDLED:
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+
+async def run_command(command: Sequence[str], environment: Mapping[str, str], signals: Signals) -> int:
+    """Run it to its end; returns its exit code, 128 + N where signal N ended it. Raises FailureError."""
+    try:
+        process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **environment})
+    except (OSError, ValueError) as error:
+        raise FailureError(f"cannot run {command[0]}: {error}") from error
+
+    def forward(number: signal.Signals) -> None:
+        if number in FROM_TERMINAL and in_foreground():
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+
+    signals.react = forward
+    code = await process.wait()
+    return code if code >= 0 else 128 - code

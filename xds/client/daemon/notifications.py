@@ -1,0 +1,78 @@
+"""What the user should hear of: kept for `byway status`, written to the log, shown on the desktop where that works."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from xds.api.byway.daemon.v1 import PastNotification
+from xds.api.byway.manager.v1 import Notification, NotificationLevel
+
+log = logging.getLogger(__name__)
+
+KEPT = 50
+DESKTOP_TIMEOUT = 5.0
+
+
+def desktop_command(text: str) -> list[str] | None:
+    """The command that shows a text on this desktop; None where there is none or BYWAY_NOTIFY=0 forbids it."""
+    if os.environ.get("BYWAY_NOTIFY") == "0":
+        return None
+    if sys.platform == "darwin" and (osascript := shutil.which("osascript")):
+        # The text is an argument of the script, not a part of it: it may hold quotes.
+        script = ["on run argv", 'display notification (item 1 of argv) with title "Byway"', "end run"]
+        return [osascript, *(word for line in script for word in ("-e", line)), text]
+    if notify := shutil.which("notify-send"):
+        return [notify, "--app-name=byway", "--", "Byway", text]
+    return None
+
+
+async def show_on_desktop(command: list[str]) -> None:
+    """Run it; a desktop that doesn't answer costs nothing but this task."""
+    with contextlib.suppress(OSError):
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            await asyncio.wait_for(process.wait(), DESKTOP_TIMEOUT)
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
+class Notifications:
+    """The last ones, the newest last."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._past: deque[tuple[float, str, bool]] = deque(maxlen=KEPT)
+        self._showing: set[asyncio.Task[None]] = set()
+
+    def add(self, notifications: Iterable[Notification]) -> None:
+        """Tell the user. Never blocks, never fails."""
+        for each in notifications:
+            self.tell(each.text, warning=each.level == NotificationLevel.WARNING)
+
+    def tell(self, text: str, *, warning: bool) -> None:
+        """Tell the user one thing."""
+        self._past.append((self._clock(), text, warning))
+        log.log(logging.WARNING if warning else logging.INFO, "notification: %s", text)
+        if command := desktop_command(text):
+            task = asyncio.create_task(show_on_desktop(command))
+            self._showing.add(task)
+            task.add_done_callback(self._showing.discard)
+
+    def past(self) -> list[PastNotification]:
+        """As the daemon's status gives them."""
+        now = self._clock()
+        return [PastNotification(seconds_ago=now - when, text=text, warning=warn) for when, text, warn in self._past]
