@@ -139,6 +139,7 @@ class Watch(ABC, Generic[Request]):
         has to wait (then `make_due` stays)."""
         urgent = [snapshot.resources[name] for name in sorted(self.touched) if name in snapshot.resources]
         self.touched.clear()
+        self.unmake_due = self.unmake_due and self._removals(snapshot) is not None
         waits = self.blocked or not self.started
         if waits and urgent:
             return self._send(Push(urgent, fresh=urgent), snapshot, moment, gating=False)
@@ -194,6 +195,7 @@ class Watch(ABC, Generic[Request]):
     def _send(self, push: Push, snapshot: Snapshot, moment: Moment, *, gating: bool = True) -> Response:
         key = (
             type(self),
+            self.type_url,
             self._identifier,
             tuple((each.name, each.version) for each in push.resources),
             tuple(push.removed),
