@@ -109,7 +109,7 @@ def failure_of(error: grpc.aio.AioRpcError) -> FailureError:
     elif code is grpc.StatusCode.FAILED_PRECONDITION:
         return FailureError(message, code="failed_precondition")
     elif code is grpc.StatusCode.UNAUTHENTICATED:
-        hint = "run `byway quit`, then `byway connect`"
+        hint = "" if "`byway connect`" in message else "run `byway connect`"
     elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
         message, hint = "the manager did not answer in time", "see `byway status`"
     return FailureError(message, hint=hint, code=code.name.lower(), exit_code=EXITS.get(code, Exit.FAILED), **details)

@@ -209,10 +209,14 @@ def curl_line(intercept: Intercept) -> str:
     if not intercept.curl_args:
         return ""
     *arguments, last = intercept.curl_args
-    if "://" not in last:
+    if arguments[:1] == ["curl"]:
+        del arguments[0]
+    # The manager may not know where the caller reaches the workload: then the cluster's name for it stands there.
+    path = last.removeprefix("http://localhost")
+    if path.startswith("/"):
         namespace, _, name = intercept.workload.split("/")
         port = intercept.ports[0].port if intercept.ports else 80
-        last = f"http://{name}.{namespace}:{port}{last if last.startswith('/') else '/' + last}"
+        last = f"http://{name}.{namespace}:{port}{path}"
     return shlex.join(["curl", *arguments, last])
 
 

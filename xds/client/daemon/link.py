@@ -23,7 +23,15 @@ import grpc.aio
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential, wait_random
 
 from xds import __version__
-from xds.api.byway.manager.v1 import ConnectReply, ConnectRequest, Notice, Presence, QuitRequest, Session
+from xds.api.byway.manager.v1 import (
+    ConnectReply,
+    ConnectRequest,
+    GetVersionRequest,
+    Notice,
+    Presence,
+    QuitRequest,
+    Session,
+)
 from xds.api.rpc import bearer
 from xds.api.services import Manager
 from xds.client.channel import manager_channel
@@ -31,7 +39,7 @@ from xds.client.daemon.clock import Activity
 from xds.client.daemon.notifications import Notifications
 from xds.client.daemon.probe import Prober
 from xds.client.daemon.session_file import SavedSession
-from xds.client.daemon.verdict import LinkState, Verdict, judge_attend, judge_connect
+from xds.client.daemon.verdict import LinkState, Verdict, ended, judge_attend, judge_connect
 
 log = logging.getLogger(__name__)
 
@@ -156,22 +164,39 @@ class Link:
             return await self._call_connect(resume)
         except grpc.aio.AioRpcError as error:
             # The session that an earlier daemon left behind may be gone; the user asked for a session, not for it.
-            left_behind = self.reply is None and resume
-            if left_behind and error.code() in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAUTHENTICATED}:
+            gone = bool(resume) and error.code() in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAUTHENTICATED}
+            if gone and self.reply is None:
                 self._saved = None
                 raise LostError from error
-            verdict = judge_connect(
-                error.code(), error.details() or "", manager=self.config.manager, token_file=self.config.token_file
-            )
+            if gone and await self._user_is_known():
+                verdict = ended(error.details() or "")
+            else:
+                verdict = judge_connect(
+                    error.code(), error.details() or "", manager=self.config.manager, token_file=self.config.token_file
+                )
         except OSError as error:
             text = f"cannot read the token file {self.config.token_file}: {error.strerror}"
             verdict = Verdict(LinkState.REFUSED, f"{text}; run `byway connect --token-file FILE`")
         self._settle(verdict)
         raise LostError
 
-    async def _call_connect(self, resume: str) -> ConnectReply:
+    async def _user_is_known(self) -> bool:
+        """Whether the manager knows the user's token: then what it doesn't know is the session."""
+        try:
+            token = await self._user_token()
+            await Manager.GET_VERSION(
+                self.channel, GetVersionRequest(), metadata=bearer(token), timeout=CONNECT_TIMEOUT
+            )
+        except (grpc.aio.AioRpcError, OSError):
+            return False
+        return True
+
+    async def _user_token(self) -> str:
         # Read anew each time: tokens may be rotated.
-        token = (await asyncio.to_thread(self.config.token_file.read_text)).strip()
+        return (await asyncio.to_thread(self.config.token_file.read_text)).strip()
+
+    async def _call_connect(self, resume: str) -> ConnectReply:
+        token = await self._user_token()
         request = ConnectRequest(
             host=self.config.host,
             client_version=__version__,

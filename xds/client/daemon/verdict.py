@@ -32,6 +32,13 @@ class Verdict:
 
 
 AGAIN = "run `byway connect`"
+
+
+def said(details: str) -> str:
+    """The manager's words without their advice, which follows in ours."""
+    return details.strip().rstrip(".").removesuffix(f"; {AGAIN}")
+
+
 REFUSALS = {StatusCode.PERMISSION_DENIED, StatusCode.INVALID_ARGUMENT, StatusCode.FAILED_PRECONDITION}
 
 
@@ -78,7 +85,7 @@ def judge_attend(code: StatusCode, details: str, *, manager: str) -> Verdict:
         case StatusCode.ABORTED:
             return taken_over(details)
         case StatusCode.UNAUTHENTICATED:
-            text = f"the manager at {manager} no longer accepts this session ({details or 'no reason given'})"
+            text = f"the manager at {manager} no longer accepts this session ({said(details) or 'no reason given'})"
             return Verdict(LinkState.REFUSED, f"{text}; {AGAIN} for a new one")
         case StatusCode.NOT_FOUND:
             return ended(details)
@@ -90,12 +97,13 @@ def judge_attend(code: StatusCode, details: str, *, manager: str) -> Verdict:
 
 def taken_over(details: str) -> Verdict:
     """Two copies of a daemon must not take the session from each other for ever: the older one gives up."""
-    why = f" ({details})" if details else ""
+    why = f" ({said(details)})" if details else ""
     text = f"another daemon has taken over this session{why}"
     return Verdict(LinkState.REFUSED, f"{text}; {AGAIN} here to take it back")
 
 
 def ended(details: str) -> Verdict:
     """The manager does not have the session any more."""
-    why = f": {details}" if details else ""
-    return Verdict(LinkState.ENDED, f"the session has ended{why}; {AGAIN} for a new one")
+    why = said(details).removeprefix("the session has ended").removeprefix(":").strip()
+    text = "the session has ended" + (f": {why}" if why else "")
+    return Verdict(LinkState.ENDED, f"{text}; {AGAIN} for a new one")
