@@ -44,6 +44,7 @@ def session_to_dict(session: Session) -> Json:
         "last_activity": session.last_activity,
         "present": session.present,
         "present_since": session.present_since,
+        "returns": session.returns,
     }
 
 
@@ -60,6 +61,7 @@ def session_from_dict(data: object) -> Session:
         last_activity=take("last_activity", _number),
         present=take("present", _flag),
         present_since=take("present_since", _number),
+        returns=take("returns", _integer),
     )
     take.nothing_left()
     return session

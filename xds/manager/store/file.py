@@ -167,6 +167,9 @@ def _begin_anew(
 def _salvage(path: Path) -> list[Row]:
     """Every row that can still be reached, from both ends of each table: a bad page lies between them."""
     rows: dict[tuple[str, bytes | None], Row] = {}
+    if path.stat().st_size == 0:
+        # Nothing to read, and to open it would delete its log.
+        return []
     with suppress(sqlite3.Error), closing(connect(path)) as connection:
         # With this set SQLite also reads a file that is shorter than its header says.
         connection.execute("PRAGMA writable_schema = ON")

@@ -30,7 +30,7 @@ STATE: Final = "state"
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """The store's own clock (seconds that managers have been up), the newest sequence number, how many rows there are."""
+    """The store's own clock (seconds that managers have been up), the newest sequence number, and the rows' counts."""
 
     clock: float
     sequence: int

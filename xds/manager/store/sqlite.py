@@ -169,7 +169,7 @@ class SqliteStore:
         return (
             not same_but_passing(session, kept)
             or keep.last_activity != kept.last_activity
-            or session.present != kept.present
+            or (session.present, session.returns) != (kept.present, kept.returns)
         )
 
     def _lasts(self, key: str, session: Session | None) -> bool:

@@ -70,5 +70,6 @@ def same_but_passing(session: Session, kept: Session) -> bool:
         last_activity=session.last_activity,
         present=session.present,
         present_since=session.present_since,
+        returns=session.returns,
         targets=session.targets,
     )
