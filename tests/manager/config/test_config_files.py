@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,20 @@ def test_control_character(tmp_path: Path) -> None:
     path.write_text("users: [alice]\nworkloads: \a\n")
     hint = "write it as an escape in double quotes"
     assert only(path) == f"FILE:2:12: expected printable characters, found the character U+0007; {hint}"
+
+
+def test_control_character_in_a_large_file(tmp_path: Path) -> None:
+    path = tmp_path / "bell.yaml"
+    path.write_text("#" + "ä" * composer.FAST_FROM + "\nusers: \a\n")
+    assert only(path).startswith("FILE:2:8: expected printable characters, found the character U+0007")
+
+
+def test_long_line_that_begins_like_an_address_takes_no_time(tmp_path: Path) -> None:
+    path = tmp_path / "colons.yaml"
+    path.write_text("users: [" + ":" * 200_000)
+    begin = time.monotonic()
+    assert "expected YAML" in only(path)
+    assert time.monotonic() - begin < 5
 
 
 def test_huge_file_is_refused_without_being_parsed(tmp_path: Path) -> None:

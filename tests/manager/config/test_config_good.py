@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xds.manager.config import StandaloneConfig, composer, load
+from xds.manager.config import StandaloneConfig, composer, load, standalone
 from xds.registry.settings import Settings
 from xds.registry.workload import Address, AppProtocol, Instance, Port, Workload, WorkloadId
 
@@ -98,6 +98,15 @@ def test_defaults_of_a_file_with_workloads_alone(tmp_path: Path, monkeypatch: py
     path = tmp_path / "byway.yaml"
     path.write_text("workloads: []\n")
     assert load(path) == StandaloneConfig(Address("127.0.0.1", 15010), ("carol",), Settings(), ())
+
+
+def test_the_documented_file_is_correct(tmp_path: Path) -> None:
+    path = tmp_path / "byway.yaml"
+    path.write_text("".join(row + "\n" for row in (standalone.__doc__ or "").splitlines() if row.startswith("    ")))
+    config = load(path)
+    assert config.users == ("alice", "bob")
+    assert config.workloads[0].env["RETRIES"] == "3"
+    assert config.workloads[0].instances["orders-1"].app == {8080: Address("127.0.0.1", 21181)}
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:

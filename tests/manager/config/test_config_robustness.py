@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xds.manager.config import ConfigError, StandaloneConfig, load
+from xds.manager.config import ConfigError, StandaloneConfig, composer, load
 
 GOOD = (Path(__file__).parent / "good.yaml").read_text(encoding="utf-8")
 ROWS = GOOD.splitlines(keepends=True)
@@ -59,9 +59,12 @@ PIECES += [
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.fixture
-def read(tmp_path: Path) -> Callable[[bytes], StandaloneConfig | ConfigError]:
+@pytest.fixture(params=[composer.FAST_FROM, 0], ids=["PyYAML", "libyaml"])
+def read(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[bytes], StandaloneConfig | ConfigError]:
     path = tmp_path / "byway.yaml"
+    monkeypatch.setattr(composer, "FAST_FROM", request.param)
 
     def reader(content: bytes) -> StandaloneConfig | ConfigError:
         path.write_bytes(content)

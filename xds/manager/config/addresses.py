@@ -14,6 +14,8 @@ EXPECTED: Final = "an IP address and a port such as 127.0.0.1:8080"
 _IP: Final = r"[0-9a-fA-F:.]*"
 _FORM: Final = re.compile(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<host>[^:]*)):(?P<port>[0-9]+)")
 _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+# "Every address" of a family includes each address of it, so nothing else can have its port.
+_EVERY: Final[dict[int, _Ip]] = {4: ipaddress.IPv4Address("0.0.0.0"), 6: ipaddress.IPv6Address("::")}  # noqa: S104
 
 
 def read_listener(value: Value) -> Address | None:
@@ -112,18 +114,15 @@ class AddressBook:
             return True
         ip = ipaddress.ip_address(address.host)
         on_port = self._taken.setdefault(address.port, {})
-        earlier = on_port.get(ip) or next((taken for other, taken in on_port.items() if _overlap(ip, other)), None)
+        earlier = on_port.get(ip) or on_port.get(_EVERY[ip.version])
+        if earlier is None and ip.is_unspecified:
+            earlier = next((taken for other, taken in on_port.items() if other.version == ip.version), None)
         if earlier is None:
             on_port[ip] = value
             return True
         where = f"{earlier.key} on line {earlier.node.mark.line}"
         value.fail("an address of its own", hint=f"{where} has {_same(earlier, value)} already")
         return False
-
-
-def _overlap(one: _Ip, other: _Ip) -> bool:
-    # "Every address" of a family includes each address of it.
-    return one.version == other.version and (one.is_unspecified or other.is_unspecified)
 
 
 def _same(earlier: Value, value: Value) -> str:

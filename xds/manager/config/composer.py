@@ -140,7 +140,6 @@ class _Composer:
             self._anchors[anchor] = node
 
     def _attach(self, node: Node, mark: Mark) -> None:
-        self._context.spend(1, mark, self._path)
         if not self._frames:
             self.root = node
             return

@@ -28,7 +28,9 @@ _HINTS: Final = (
     (r"could not find expected ':'", "write KEY: VALUE, with a blank after the colon"),
     (r"unknown escape character", "double the backslash, or use single quotes"),
 )
-_IPV6: Final = re.compile(r"""(?<!["'])(\[[0-9a-fA-F:.]*:[0-9a-fA-F:.]*\]:\d+)""")
+# What YAML 1.1 section 4.1.1 allows, and a byte order mark in the midst, which libyaml refuses.
+_UNPRINTABLE: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_IPV6: Final = re.compile(r"""(?<!["'])(\[[0-9a-fA-F:.]{2,45}\]:\d{1,5})""")
 
 
 def read_tree(path: Path, context: Context) -> Node | None:
@@ -88,9 +90,11 @@ def _decode(content: bytes, context: Context) -> str | None:
 
 def _report_syntax(error: yaml.YAMLError, text: str, context: Context) -> None:
     if isinstance(error, yaml.reader.ReaderError):
-        before = text[: error.position]
-        mark = Mark(before.count("\n") + 1, error.position - before.rfind("\n"))
-        code = f"the character U+{ord(text[error.position]):04X}"
+        # Not by the error's position: PyYAML counts characters, libyaml bytes.
+        bad = _UNPRINTABLE.search(text)
+        before = text[: bad.start()] if bad else ""
+        mark = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        code = f"the character U+{ord(bad[0]) if bad else 0:04X}"
         context.report(mark, "", "printable characters", code, "write it as an escape in double quotes")
         return
     if not isinstance(error, yaml.MarkedYAMLError):
