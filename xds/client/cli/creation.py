@@ -52,10 +52,10 @@ class Wishes:
     namespace: str = ""
     address: str = "localhost"
     http_header: tuple[str, ...] = ()
-    http_path_equal: str = ""
-    http_path_prefix: str = ""
-    http_path_regex: str = ""
-    http_method: str = ""
+    http_path_equal: str | None = None
+    http_path_prefix: str | None = None
+    http_path_regex: str | None = None
+    http_method: str | None = None
     http_query: tuple[str, ...] = ()
     baggage: tuple[str, ...] = ()
     when_down: str = "cluster"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
+from pathlib import Path
 from typing import Final, TypeVar
 
 from xds.manager.store.codec import intercept_from_dict, session_from_dict
@@ -96,6 +97,26 @@ def meta_to_dict(meta: Meta) -> dict[str, object]:
         "sessions": meta.sessions,
         "intercepts": meta.intercepts,
     }
+
+
+def meta_of(content: Content, path: Path) -> tuple[Meta, list[str]]:
+    """The store's state; where it is lost, the least idle session counts as active now, and so nobody is worse off."""
+    meta = content.meta
+    if meta is None:
+        times = [one.last_activity for one in content.sessions.values()]
+        times += [one.displaced.since for one in content.intercepts.values() if one.displaced]
+        sequence = max((one.sequence for one in content.intercepts.values()), default=0)
+        problems = [f"the store {path} had lost its clock; idle ages count from now"] if content.sessions else []
+        return Meta(max(times, default=0.0), sequence, 0, 0), problems
+    problems = []
+    for table, expected, found in (
+        (SESSION, meta.sessions, len(content.sessions)),
+        (INTERCEPT, meta.intercepts, len(content.intercepts)),
+    ):
+        missing = expected - found - sum(row.table == table for row, _ in content.unreadable)
+        if missing > 0:
+            problems.append(f"the store {path} should hold {missing} more of kind {table}, which are lost")
+    return meta, problems
 
 
 def _meta(data: object) -> Meta:

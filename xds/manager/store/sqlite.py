@@ -20,7 +20,18 @@ from pathlib import Path
 from xds.manager.store.errors import StoreError
 from xds.manager.store.file import open_file, refusal
 from xds.manager.store.lock import StoreLock
-from xds.manager.store.rows import INTERCEPT, META, SESSION, STATE, Content, Meta, Statement, meta_to_dict, set_aside
+from xds.manager.store.rows import (
+    INTERCEPT,
+    META,
+    SESSION,
+    STATE,
+    Content,
+    Meta,
+    Statement,
+    meta_of,
+    meta_to_dict,
+    set_aside,
+)
 from xds.manager.store.rows import put as put_row
 from xds.manager.store.rows import remove as remove_row
 from xds.manager.store.times import (
@@ -75,7 +86,7 @@ class SqliteStore:
         self._sequence = meta.sequence
         self._kept: dict[str, Session] = {}
         self._intercepts: set[str] = set()
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()
         self._statistics = StoreStatistics()
 
     @classmethod
@@ -91,7 +102,7 @@ class SqliteStore:
             raise _unusable(path, error) from error
         try:
             connection, content, problems = open_file(path)
-            meta, more = _meta_of(content, path)
+            meta, more = meta_of(content, path)
             store = cls(path, lock, connection, meta, now)
             return store, store._load(content, [*problems, *more], now)
         except OSError as error:
@@ -108,7 +119,7 @@ class SqliteStore:
             name = (row.id or b"").decode("utf-8", "backslashreplace")
             problems.append(f"the store {self.path}: {row.table} {name!r} was set aside in quarantine: {problem}")
         aside = [one for row, problem in content.unreadable for one in set_aside(row, problem)]
-        self._write(aside, {}, {}, now=now, sequence=0, lasting=True, refused="it can't be opened")
+        self._write({}, {}, now=now, lasting=True, refused="it can't be opened", also=aside)
         return Loaded(
             sessions={key: doubted(one, now) for key, one in self._kept.items()},
             intercepts={key: shift_intercept(one, -self._shift) for key, one in content.intercepts.items()},
@@ -122,31 +133,33 @@ class SqliteStore:
         Targets are never stored, activity only where it is due, presence at once but without a sync. Raises StoreError
         (StoreFullError when there is no room) for what lasts; then nothing of the change is stored.
         """
-        sessions = {key: one for key, one in change.sessions.items() if self._due(key, one)}
-        lasting = (
-            change.sequence > self._sequence
-            or any(self._lasts(key, one) for key, one in sessions.items())
-            or any(one is not None or key in self._intercepts for key, one in change.intercepts.items())
-        )
-        if not (sessions or lasting):
-            return
         refused = f"not done: {_describe(change)}"
-        try:
-            self._write(
-                [], sessions, change.intercepts, now=now, sequence=change.sequence, lasting=lasting, refused=refused
+        with self._turn:
+            sessions = {key: one for key, one in change.sessions.items() if self._due(key, one)}
+            lasting = (
+                change.sequence > self._sequence
+                or any(self._lasts(key, one) for key, one in sessions.items())
+                or any(one is not None or key in self._intercepts for key, one in change.intercepts.items())
             )
-        except StoreError:
-            # Whoever's laptop goes away must be routed around, and whoever is active may go on, whatever the disk says.
-            if lasting:
-                raise
+            if not (sessions or lasting):
+                return
+            try:
+                self._write(
+                    sessions, change.intercepts, now=now, sequence=change.sequence, lasting=lasting, refused=refused
+                )
+            except StoreError:
+                # Whoever's laptop goes away must be routed around, and whoever is active may go on, whatever the disk says.
+                if lasting:
+                    raise
 
     def save_activity(self, sessions: Iterable[Session], *, now: float) -> None:
-        """Bring the idle ages on disk up to date; call it once a minute and before `close`. Never waits for the disk.
+        """Bring the idle ages on disk up to date; call it once a minute and before `close`.
 
-        Also writes what could not be written before. Raises StoreError; the next call tries again.
+        Also writes what could not be written before. Not synced. Raises StoreError; the next call tries again.
         """
-        due = {one.id: one for one in sessions if one.id in self._kept and self._due(one.id, one)}
-        self._write([], due, {}, now=now, sequence=0, lasting=False, refused="idle ages are not up to date on disk")
+        with self._turn:
+            due = {one.id: one for one in sessions if one.id in self._kept and self._due(one.id, one)}
+            self._write(due, {}, now=now, refused="idle ages are not up to date on disk")
 
     def statistics(self) -> StoreStatistics:
         """Counters since opening."""
@@ -178,42 +191,41 @@ class SqliteStore:
 
     def _write(
         self,
-        first: list[Statement],
         sessions: Mapping[str, Session | None],
         intercepts: Mapping[str, Intercept | None],
         *,
         now: float,
-        sequence: int,
-        lasting: bool,
         refused: str,
+        lasting: bool = False,
+        sequence: int = 0,
+        also: Iterable[Statement] = (),
     ) -> None:
-        with self._turn:
-            keep = {key: one and to_keep(one, self._kept.get(key)) for key, one in sessions.items()}
-            statements = list(first)
-            for key, session in keep.items():
-                statements.append(
-                    put_row(SESSION, key, session_row(session, self._shift)) if session else remove_row(SESSION, key)
-                )
-            for key, one in intercepts.items():
-                statements.append(
-                    put_row(INTERCEPT, key, intercept_row(one, self._shift)) if one else remove_row(INTERCEPT, key)
-                )
-            meta = Meta(
-                clock=max(self._clock, now + self._shift),
-                sequence=max(self._sequence, sequence),
-                sessions=_count(self._kept, sessions),
-                intercepts=_count(self._intercepts, intercepts),
+        keep = {key: one and to_keep(one, self._kept.get(key)) for key, one in sessions.items()}
+        statements = list(also)
+        for key, session in keep.items():
+            statements.append(
+                put_row(SESSION, key, session_row(session, self._shift)) if session else remove_row(SESSION, key)
             )
-            statements.append(put_row(META, STATE, meta_to_dict(meta)))
-            self._transact(statements, lasting=lasting, refused=refused)
-            self._clock, self._sequence = meta.clock, meta.sequence
-            for key, session in keep.items():
-                if session is None:
-                    self._kept.pop(key, None)
-                else:
-                    self._kept[key] = session
-            for key, one in intercepts.items():
-                (self._intercepts.discard if one is None else self._intercepts.add)(key)
+        for key, one in intercepts.items():
+            statements.append(
+                put_row(INTERCEPT, key, intercept_row(one, self._shift)) if one else remove_row(INTERCEPT, key)
+            )
+        meta = Meta(
+            clock=max(self._clock, now + self._shift),
+            sequence=max(self._sequence, sequence),
+            sessions=_count(self._kept, sessions),
+            intercepts=_count(self._intercepts, intercepts),
+        )
+        statements.append(put_row(META, STATE, meta_to_dict(meta)))
+        self._transact(statements, lasting=lasting, refused=refused)
+        self._clock, self._sequence = meta.clock, meta.sequence
+        for key, session in keep.items():
+            if session is None:
+                self._kept.pop(key, None)
+            else:
+                self._kept[key] = session
+        for key, one in intercepts.items():
+            (self._intercepts.discard if one is None else self._intercepts.add)(key)
 
     def _transact(self, statements: list[Statement], *, lasting: bool, refused: str) -> None:
         begun = time.perf_counter()
@@ -254,26 +266,6 @@ class SqliteStore:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
             raise
-
-
-def _meta_of(content: Content, path: Path) -> tuple[Meta, list[str]]:
-    """The store's state; where it is lost, the least idle session counts as active now, and so nobody is worse off."""
-    meta = content.meta
-    if meta is None:
-        times = [one.last_activity for one in content.sessions.values()]
-        times += [one.displaced.since for one in content.intercepts.values() if one.displaced]
-        sequence = max((one.sequence for one in content.intercepts.values()), default=0)
-        problems = [f"the store {path} had lost its clock; idle ages count from now"] if content.sessions else []
-        return Meta(max(times, default=0.0), sequence, 0, 0), problems
-    problems = []
-    for table, expected, found in (
-        (SESSION, meta.sessions, len(content.sessions)),
-        (INTERCEPT, meta.intercepts, len(content.intercepts)),
-    ):
-        missing = expected - found - sum(row.table == table for row, _ in content.unreadable)
-        if missing > 0:
-            problems.append(f"the store {path} should hold {missing} more of kind {table}, which are lost")
-    return meta, problems
 
 
 def _count(there: Mapping[str, object] | set[str], changes: Mapping[str, object | None]) -> int:

@@ -1,0 +1,64 @@
+"""`byway manager`: runs the manager."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from xds.manager.commands.options import parse_address, state_option
+from xds.paths import StateDir
+from xds.registry.workload import Address
+
+if TYPE_CHECKING:
+    from xds.manager.process import Standalone
+
+
+@click.command()
+@click.option(
+    "--standalone",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE.yaml",
+    help="Run without Kubernetes; the file says which workloads there are.",
+)
+@click.option(
+    "--listen", callback=parse_address, metavar="HOST:PORT", help="Where to listen, instead of where the file says."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log more.")
+@state_option
+def manager(file: Path, listen: Address | None, verbose: bool, state: StateDir) -> None:
+    """Run the manager, in the foreground.
+
+    Changes of FILE are picked up while it runs. `byway config check FILE` says what is wrong with one.
+
+    \b
+      byway manager --standalone byway.yaml
+      byway connect
+    """
+    from xds.manager.config import ConfigError
+    from xds.manager.process import Standalone
+    from xds.manager.store import StoreError
+
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        standalone = Standalone(file, state, listen=listen)
+        asyncio.run(_run(standalone))
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+    except (StoreError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+async def _run(standalone: Standalone) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await standalone.run(stop)

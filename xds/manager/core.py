@@ -1,0 +1,175 @@
+"""The manager's heart: every change goes through `commit`, and from there to the sidecars and to the people.
+
+    command → Change → stored → applied → compiled → served → acknowledged → settled
+
+All of it runs on one event loop and `commit` does not await, so a check and what it decides are one step.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from xds.compile.workload import compile_workload
+from xds.manager import publish
+from xds.manager.clock import Clock
+from xds.manager.notify import Mailbox, Message, message
+from xds.manager.pulse import Pulse
+from xds.manager.rollout import Rollout
+from xds.registry import intercepts
+from xds.registry.change import Change, Event
+from xds.registry.intercept import Intercept
+from xds.registry.settings import Settings
+from xds.registry.state import State
+from xds.registry.workload import Workload, WorkloadId
+from xds.serve.resource import CLUSTER, ROUTE
+from xds.serve.server import XdsServer
+from xds.serve.status import Lag, Nack, StreamInfo
+from xds.serve.store import Store
+
+AWAITED = (CLUSTER, ROUTE)
+"""A route's acknowledgement says that it is known, a cluster's that it is warm; both make an intercept live."""
+
+
+class Keeper(Protocol):
+    """What stores changes before they are applied."""
+
+    def save(self, change: Change, *, now: float) -> None:
+        """Make a change durable, or raise and keep nothing of it."""
+
+
+class Manager:
+    """Registry, rollouts and the xDS store, kept in step."""
+
+    def __init__(
+        self, *, settings: Settings, clock: Clock, keeper: Keeper, audit: Callable[[tuple[Event, ...], str], None]
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.state = State()
+        self.store = Store()
+        self.server: XdsServer | None = None
+        self.mailboxes: defaultdict[str, Mailbox] = defaultdict(Mailbox)
+        self.progress: defaultdict[WorkloadId, Pulse] = defaultdict(Pulse)
+        self.attended: dict[str, int] = {}
+        """Sessions whose laptop has spoken since the start and not hung up, with the epoch that it spoke of."""
+        self._rollouts: defaultdict[WorkloadId, Rollout] = defaultdict(Rollout)
+        self._live: defaultdict[WorkloadId, dict[int, StreamInfo]] = defaultdict(dict)
+        self._required: dict[WorkloadId, int] = {}
+        self._keeper = keeper
+        self._audit = audit
+
+    def commit(self, change: Change, *, peer: str = "") -> None:
+        """Make a change real: store, apply, publish, tell. Raises what the keeper raises, and then nothing changed."""
+        if not change:
+            return
+        if change.sessions or change.intercepts:
+            self._keeper.save(change, now=self.clock.now())
+        gone = [self.state.workloads[key] for key, new in change.workloads.items() if new is None]
+        self.state.apply(change)
+        for workload in gone:
+            self._forget(workload)
+        for key in change.dirty:
+            self._publish(key)
+        if change.events:
+            self._audit(change.events, peer)
+        self._tell(change)
+
+    def load(self, change: Change) -> None:
+        """Take over what was stored before; nothing is stored again, nobody is told."""
+        self.state.apply(change)
+        for key in change.dirty:
+            self._publish(key)
+
+    def _forget(self, workload: Workload) -> None:
+        publish.drop(self.store, workload)
+        self._required.pop(workload.id, None)
+        self._rollouts.pop(workload.id, None)
+
+    def _publish(self, key: WorkloadId) -> None:
+        workload = self.state.workloads.get(key)
+        if workload is None:
+            return
+        rollout = self._rollouts[key]
+        rollout.want(one.id for one in self.state.of_workload(key) if one.disposition.routed)
+        compiled = compile_workload(publish.workload_state(self.state, workload, rollout.publication(), self.clock))
+        self._required[key] = publish.put(self.store, workload, compiled)
+        self._review(key)
+
+    def _tell(self, change: Change) -> None:
+        sessions = set(change.sessions) | {one.session for one in change.intercepts.values() if one}
+        for event in change.events:
+            sessions.add(event.session.id)
+            if told := message(event):
+                self.mailboxes[event.session.id].messages.append(told)
+        for workload in change.dirty:
+            sessions |= {one.session for one in self.state.of_workload(workload)}
+            self.progress[workload].fire()
+        for session in sessions:
+            self.mailboxes[session].pulse.fire()
+
+    def tell(self, session: str, told: Message) -> None:
+        """Leave a message for a session's user."""
+        self.mailboxes[session].messages.append(told)
+        self.mailboxes[session].pulse.fire()
+
+    # What sidecars say (xds.serve.Observer)
+
+    def on_connect(self, stream: StreamInfo) -> None:
+        """A sidecar came."""
+        self._live[WorkloadId.parse(stream.view.group)][stream.number] = stream
+        self._heard(stream)
+
+    def on_disconnect(self, stream: StreamInfo) -> None:
+        """A sidecar went: whoever waited for it waits no longer."""
+        self._live[WorkloadId.parse(stream.view.group)].pop(stream.number, None)
+        self._heard(stream)
+
+    def on_ack(self, stream: StreamInfo, type_url: str, revision: int) -> None:  # noqa: ARG002  the observer's shape
+        """A sidecar acknowledged something."""
+        if type_url in AWAITED:
+            self._heard(stream)
+
+    def on_nack(self, stream: StreamInfo, type_url: str, nack: Nack) -> None:
+        """A sidecar refused something: find out whose intercept it was."""
+        key = WorkloadId.parse(stream.view.group)
+        # A refusal of an older state says nothing of what is on its way already.
+        if type_url in AWAITED and nack.revision >= self._required.get(key, 0):
+            guilty = self._rollouts[key].refused()
+            if guilty is not None:
+                self.commit(intercepts.reject(self.state, guilty, nack.text))
+            self._publish(key)
+        self._heard(stream)
+
+    def _heard(self, stream: StreamInfo) -> None:
+        key = WorkloadId.parse(stream.view.group)
+        self._review(key)
+        self.progress[key].fire()
+
+    def _review(self, key: WorkloadId) -> None:
+        """Settle what every live sidecar of a workload has acknowledged by now."""
+        rollout = self._rollouts[key]
+        if self.lagging(key):
+            return
+        published = rollout.publication()
+        if self.connected(key):
+            rollout.acknowledged()
+        for intercept in published:
+            self.commit(intercepts.settle(self.state, intercept))
+        if rollout.publication() != published:
+            self._publish(key)
+
+    def lagging(self, key: WorkloadId) -> list[Lag]:
+        """Live sidecars of a workload that have not acknowledged its newest state."""
+        if self.server is None:
+            return []
+        return self.server.lagging(str(key), self._required.get(key, 0), AWAITED)
+
+    def connected(self, key: WorkloadId) -> Mapping[str, StreamInfo]:
+        """The live sidecars of a workload by node id."""
+        return {stream.view.node: stream for stream in self._live[key].values()}
+
+    def intercepts_of(self, session: str) -> list[Intercept]:
+        """A session's intercepts, the oldest first."""
+        return self.state.of_session(session)

@@ -1,0 +1,65 @@
+"""What users are told: each session has a mailbox that its daemon's stream empties."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from xds.manager.pulse import Pulse
+from xds.registry.change import Event, EventKind
+from xds.registry.intercept import Intercept
+
+KEPT = 50
+"""Messages kept for a laptop that is away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One sentence for a user."""
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(slots=True)
+class Mailbox:
+    """Messages for one session, and a pulse that fires when there are more or when its state changed."""
+
+    pulse: Pulse = field(default_factory=Pulse)
+    messages: deque[Message] = field(default_factory=lambda: deque(maxlen=KEPT))
+
+    def take(self) -> list[Message]:
+        """Empty the box."""
+        taken = list(self.messages)
+        self.messages.clear()
+        return taken
+
+
+def message(event: Event) -> Message | None:
+    """What the owner hears of an event; None where they did it themselves or have no use for it."""
+    return _of_session(event) if event.intercept is None else _of_intercept(event, event.intercept)
+
+
+def _of_session(event: Event) -> Message | None:
+    if event.kind is EventKind.SESSION_EXPIRING:
+        return Message(f"your session {event.text}; `byway extend` keeps it", warning=True)
+    if event.kind is EventKind.SESSION_ENDED and event.by != event.session.owner:
+        return Message(f"your session was ended: {event.text}", warning=True)
+    return None
+
+
+def _of_intercept(event: Event, intercept: Intercept) -> Message | None:
+    name = f"intercept {intercept.spec.name!r} of {intercept.spec.workload}"
+    match event.kind:
+        case EventKind.INTERCEPT_DISPLACED:
+            return Message(
+                f"{name} was displaced by {event.by} while you were idle; it comes back when theirs ends", warning=True
+            )
+        case EventKind.INTERCEPT_RESTORED:
+            return Message(f"{name} is back: nothing is in its way any more")
+        case EventKind.INTERCEPT_REJECTED:
+            return Message(f"{name} was rejected by Envoy: {event.text}", warning=True)
+        case EventKind.INTERCEPT_ENDED if event.by != intercept.owner:
+            return Message(f"{name} was ended by {event.by}: {event.text}", warning=True)
+        case _:
+            return None

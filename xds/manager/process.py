@@ -1,0 +1,181 @@
+"""The standalone manager as a process: one port for both APIs, its timers, its file watched for changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from xds import __version__
+from xds.api.rpc import bearer_of
+from xds.compile import names
+from xds.manager.audit import AuditLog
+from xds.manager.clock import Clock
+from xds.manager.config import ConfigError, load
+from xds.manager.core import Manager
+from xds.manager.service.callers import Callers
+from xds.manager.service.debug import DebugService
+from xds.manager.service.manager import ManagerService
+from xds.manager.store import SqliteStore
+from xds.manager.timers import Timers
+from xds.manager.tokens import SidecarIdentity, Tokens, issue
+from xds.paths import StateDir, write_private
+from xds.registry.change import Change
+from xds.registry.workload import Address, Workload, WorkloadId
+from xds.serve.limits import Refused
+from xds.serve.server import SERVER_OPTIONS, Metadata, XdsServer
+from xds.serve.store import View
+from xds.serve.wire import Node
+
+log = logging.getLogger(__name__)
+
+RELOAD_EVERY = 1.0
+"""Seconds between looks at the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Tells whether a file was changed; None where there is none."""
+
+    value: tuple[int, int, int] | None
+
+    @classmethod
+    def of(cls, path: Path) -> Stamp:
+        """The stamp of a file as it is now."""
+        try:
+            found = path.stat()
+        except OSError:
+            return cls(None)
+        return cls((found.st_mtime_ns, found.st_size, found.st_ino))
+
+
+class Standalone:
+    """The manager of one standalone file."""
+
+    def __init__(self, file: Path, state: StateDir, *, listen: Address | None = None) -> None:
+        self._file = file
+        self._state = state
+        self._stamp = Stamp.of(file)
+        self._config = load(file)
+        self._listen = listen or self._config.listen
+        clock = Clock()
+        self._store, loaded = SqliteStore.open(state.manager / "state.db", now=clock.now())
+        self._audit = AuditLog(state.manager / "audit.jsonl")
+        self.manager = Manager(
+            settings=self._config.settings,
+            clock=clock,
+            keeper=self._store,
+            audit=lambda events, peer: self._audit.write(events, peer=peer, wall_time=clock.wall().timestamp()),
+        )
+        for problem in loaded.problems:
+            log.error("%s", problem)
+        self._callers = Callers(self.manager, self._tokens())
+        self._timers = Timers(self.manager, self._store)
+        workloads = {one.id: one for one in self._config.workloads}
+        self.manager.load(
+            Change(
+                sessions=loaded.sessions,
+                intercepts=loaded.intercepts,
+                workloads=workloads,
+                sequence=loaded.sequence,
+                dirty=frozenset(workloads),
+            )
+        )
+
+    def _tokens(self) -> Tokens:
+        sidecars = [
+            SidecarIdentity(workload.id, instance)
+            for workload in self._config.workloads
+            for instance in workload.instances
+        ]
+        return issue(self._state, list(self._config.users), sidecars)
+
+    async def run(self, stop: asyncio.Event, ready: asyncio.Future[Address] | None = None) -> None:
+        """Serve until `stop`. Raises OSError when the port is taken."""
+        xds = XdsServer(
+            self.manager.store,
+            authenticate=self._authenticate,
+            identifier=f"byway {__version__} {secrets.token_hex(3)}",
+            observer=self.manager,
+        )
+        self.manager.server = xds
+        server = grpc.aio.server(options=[*SERVER_OPTIONS, ("grpc.so_reuseport", 0)])
+        server.add_generic_rpc_handlers(
+            (
+                *xds.handlers(),
+                ManagerService(self.manager, self._callers).handlers(),
+                DebugService(self.manager, self._callers).handlers(),
+            )
+        )
+        address = self._bind(server)
+        self.manager.store.complete()
+        await server.start()
+        write_private(self._state.address, f"{address}\n")
+        log.info("serving on %s, %d workloads", address, len(self._config.workloads))
+        if ready is not None:
+            ready.set_result(address)
+        tasks = [asyncio.create_task(self._timers.run()), asyncio.create_task(self._reload())]
+        try:
+            await stop.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await server.stop(0.2)
+            self._timers.save_activity()
+            self._store.close()
+
+    def _bind(self, server: grpc.aio.Server) -> Address:
+        try:
+            port = server.add_insecure_port(str(self._listen))
+        except RuntimeError as error:
+            raise OSError(f"can't listen on {self._listen}: {error}") from error
+        if port == 0:
+            raise OSError(f"can't listen on {self._listen}: the port is taken or not allowed")
+        return replace(self._listen, port=port)
+
+    async def _authenticate(self, node: Node, metadata: Metadata) -> View:
+        """A sidecar may see what belongs to the instance that its token was made for, whatever it calls itself."""
+        identity = self._callers.tokens.sidecar(bearer_of(metadata))
+        if identity is None:
+            raise Refused(grpc.StatusCode.UNAUTHENTICATED, "no sidecar has this token")
+        expected = names.node(identity.workload, identity.instance)
+        if node.id != expected:
+            raise Refused(grpc.StatusCode.PERMISSION_DENIED, f"the token is that of {expected}, not of {node.id}")
+        return View(str(identity.workload), expected)
+
+    async def _reload(self) -> None:
+        while True:
+            await asyncio.sleep(RELOAD_EVERY)
+            stamp = Stamp.of(self._file)
+            if stamp != self._stamp:
+                self._stamp = stamp
+                self.reload()
+
+    def reload(self) -> None:
+        """Take over what changed in the file; what is wrong with it is logged, and the last good one stays."""
+        try:
+            fresh = load(self._file)
+        except ConfigError as error:
+            log.error("the changed file is not used: %s", error)
+            return
+        if fresh.listen != self._config.listen:
+            log.warning("listen: %s takes effect when the manager is started anew", fresh.listen)
+        if fresh.settings != self._config.settings:
+            log.info("settings: %s", fresh.settings)
+        before = {one.id: one for one in self._config.workloads}
+        self._config = fresh
+        self.manager.settings = fresh.settings
+        self._callers.tokens = self._tokens()
+        after = {one.id: one for one in fresh.workloads}
+        changed: dict[WorkloadId, Workload | None] = {
+            key: after.get(key) for key in before.keys() | after.keys() if before.get(key) != after.get(key)
+        }
+        if changed:
+            log.info("changed workloads: %s", ", ".join(map(str, sorted(changed))))
+            self.manager.commit(Change(workloads=changed, dirty=frozenset(changed)))

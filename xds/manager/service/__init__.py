@@ -1,0 +1,1 @@
+"""The Manager and Debug services: who calls, what they ask, what they are told."""

@@ -1,0 +1,120 @@
+"""The creation of an intercept, from the request to the last acknowledgement, or back.
+
+A call that is cancelled, or that isn't acknowledged by every live sidecar in time, leaves nothing behind: the intercept
+ends, and what it had displaced comes back where it can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import grpc
+
+from xds.api.byway.manager import v1
+from xds.manager.core import Manager
+from xds.manager.service.callers import CallError
+from xds.manager.service.read import intercept_spec
+from xds.manager.service.render import Renderer
+from xds.manager.tokens import key_value, new_id
+from xds.registry import errors, intercepts
+from xds.registry.example import describe_request
+from xds.registry.intercept import Disposition, Intercept
+from xds.registry.overlap import Warn
+from xds.registry.session import Session
+
+PATIENCE = 30.0
+"""Seconds to wait for acknowledgements where the client says nothing."""
+
+
+class Creation:
+    """Creates one intercept and follows it."""
+
+    def __init__(self, manager: Manager, renderer: Renderer, session: Session, *, peer: str) -> None:
+        self._manager = manager
+        self._renderer = renderer
+        self._session = session
+        self._peer = peer
+        self._key = new_id("i")
+
+    async def run(self, request: v1.CreateInterceptRequest) -> AsyncIterator[v1.InterceptProgress]:
+        """Progress until it is live. Raises RegistryError, ConditionError, CallError."""
+        warnings = self._create(request)
+        settled = False
+        try:
+            async for progress in self._follow(request.timeout_seconds or PATIENCE, warnings):
+                # Once the last word is on its way the intercept is the user's, whether or not it still arrives.
+                settled = progress.done
+                yield progress
+        finally:
+            if not settled:
+                self._roll_back()
+
+    def _create(self, request: v1.CreateInterceptRequest) -> list[str]:
+        manager = self._manager
+        spec = intercept_spec(request, manager.state, manager.settings, key_value=key_value(self._session.user))
+        change, warnings = intercepts.create(
+            manager.state, manager.settings, self._session.id, spec, new_id=self._key, now=manager.clock.now()
+        )
+        manager.commit(change, peer=self._peer)
+        return [_warning(other, warn) for other, warn in warnings]
+
+    async def _follow(self, patience: float, warnings: list[str]) -> AsyncIterator[v1.InterceptProgress]:
+        manager = self._manager
+        deadline = asyncio.get_running_loop().time() + patience
+        workload = manager.state.intercept(self._key).spec.workload
+        pulse = manager.progress[workload]
+        while True:
+            seen = pulse.count
+            intercept = self._current()
+            shown = self._renderer.intercept(intercept, mine=True)
+            done = intercept.disposition is Disposition.ACTIVE
+            environment = (
+                dict(manager.state.workloads[workload].env) if done and workload in manager.state.workloads else {}
+            )
+            yield v1.InterceptProgress(intercept=shown, done=done, warnings=warnings, environment=environment)
+            if done:
+                return
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await pulse.wait(seen)
+            except TimeoutError:
+                raise CallError(grpc.StatusCode.DEADLINE_EXCEEDED, _late(shown, patience)) from None
+
+    def _current(self) -> Intercept:
+        intercept = self._manager.state.intercepts.get(self._key)
+        if intercept is None:
+            raise CallError(grpc.StatusCode.ABORTED, "the intercept was ended while it was being created")
+        if intercept.disposition is Disposition.REJECTED:
+            raise CallError(grpc.StatusCode.INTERNAL, f"Envoy refused the intercept: {intercept.reason}")
+        if intercept.disposition is Disposition.DISPLACED:
+            raise CallError(grpc.StatusCode.ABORTED, f"the intercept was {intercept.reason} while it was being created")
+        return intercept
+
+    def _roll_back(self) -> None:
+        with suppress(errors.RegistryError):
+            change = intercepts.end(
+                self._manager.state, self._key, by=self._session.owner, text="its creation did not complete"
+            )
+            self._manager.commit(change, peer=self._peer)
+
+
+def _warning(other: Intercept, warn: Warn) -> str:
+    witness = f", such as {describe_request(warn.witness)}" if warn.witness else ""
+    return (
+        f"some requests also match intercept {other.spec.name!r} of {other.owner}{witness}; "
+        "those go where precedence says (more conditions first, then the older intercept)"
+    )
+
+
+def _late(shown: v1.Intercept, patience: float) -> str:
+    waiting = [
+        f"{one.instance} ({one.detail})"
+        for one in shown.sidecars
+        if one.state in {v1.SidecarStateState.WAITING, v1.SidecarStateState.NACKED}
+    ]
+    return (
+        f"not acknowledged within {patience:g} s by {', '.join(waiting) or 'every sidecar'}; nothing was left behind. "
+        "`xdsctl status` shows how far each sidecar is"
+    )

@@ -1,0 +1,200 @@
+"""byway.manager.v1.Manager, as grpc.aio serves it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+
+import xds
+from xds.api.byway.manager import v1
+from xds.api.rpc import Context, Handlers
+from xds.api.services import Manager as Methods
+from xds.manager.core import Manager
+from xds.manager.service.callers import CallError, Callers, abort
+from xds.manager.service.creation import Creation
+from xds.manager.service.presence import Attendance
+from xds.manager.service.render import Renderer
+from xds.manager.tokens import key_value, new_id, new_token, token_hash
+from xds.registry import intercepts, sessions
+from xds.registry.session import Session
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+class ManagerService:
+    """Each method proves its caller, turns the request into a command, commits it and shows the result."""
+
+    def __init__(self, manager: Manager, callers: Callers) -> None:
+        self._manager = manager
+        self._callers = callers
+        self._renderer = Renderer(manager)
+
+    def handlers(self) -> Handlers:
+        """What the server registers."""
+        return Handlers(
+            [
+                Methods.GET_VERSION.handler(_guarded(self._get_version)),
+                Methods.CONNECT.handler(_guarded(self._connect)),
+                Methods.ATTEND.handler(_guarded_stream(self._attend)),
+                Methods.QUIT.handler(_guarded(self._quit)),
+                Methods.LIST_WORKLOADS.handler(_guarded(self._list_workloads)),
+                Methods.LIST_INTERCEPTS.handler(_guarded(self._list_intercepts)),
+                Methods.CREATE_INTERCEPT.handler(_guarded_stream(self._create_intercept)),
+                Methods.LEAVE_INTERCEPT.handler(_guarded(self._leave_intercept)),
+                Methods.EXTEND.handler(_guarded(self._extend)),
+                Methods.REVOKE.handler(_guarded(self._revoke)),
+            ]
+        )
+
+    def _active(self, context: Context) -> Session:
+        """The calling session; the call counts as something that its user did."""
+        session = self._callers.session(context)
+        self._manager.commit(sessions.activity(self._manager.state, session.id, self._manager.clock.now()))
+        return self._manager.state.session(session.id)
+
+    async def _get_version(self, _: v1.GetVersionRequest, context: Context) -> v1.GetVersionReply:
+        token = self._callers.token(context)
+        known = self._callers.tokens
+        if not (known.user(token) or known.is_admin(token) or self._callers.find_session(token)):
+            raise CallError(grpc.StatusCode.UNAUTHENTICATED, "the manager doesn't know this token")
+        return v1.GetVersionReply(version=xds.__version__)
+
+    async def _connect(self, request: v1.ConnectRequest, context: Context) -> v1.ConnectReply:
+        user = self._callers.user(context)
+        token = request.resume_token
+        old = self._resumable(user, request)
+        if old is not None and not token:
+            token = new_token()
+        address = request.address or peer_ip(context.peer())
+        now = self._manager.clock.now()
+        if old is not None:
+            key = old.id
+            change = sessions.resume(
+                self._manager.state, key, host=request.host, address=address, now=now, token_hash=token_hash(token)
+            )
+        else:
+            token = new_token()
+            key = new_id("s")
+            change = sessions.connect(
+                self._manager.state,
+                Session(key, user, request.host or "unknown", token_hash(token), address, last_activity=now),
+            )
+        self._manager.commit(change, peer=context.peer())
+        session = self._manager.state.session(key)
+        return v1.ConnectReply(
+            session_id=session.id,
+            session_token=token,
+            epoch=session.epoch,
+            user=user,
+            manager_version=xds.__version__,
+            key_name=self._manager.settings.default_header,
+            key_value=key_value(user),
+            resumed=old is not None,
+        )
+
+    def _resumable(self, user: str, request: v1.ConnectRequest) -> Session | None:
+        """The session to go on with: the one whose token is presented, or, to adopt, the user's own on that host."""
+        if request.resume_token:
+            found = self._callers.find_session(request.resume_token)
+            if found is not None and found.user != user:
+                raise CallError(grpc.StatusCode.PERMISSION_DENIED, "that session is another user's")
+            return found
+        if not request.adopt:
+            return None
+        mine = [one for one in self._manager.state.sessions.values() if (one.user, one.host) == (user, request.host)]
+        return max(mine, key=lambda session: session.last_activity, default=None)
+
+    async def _attend(self, words: AsyncIterator[v1.Presence], context: Context) -> AsyncIterator[v1.Notice]:
+        attendance = Attendance(self._manager, self._renderer, self._callers.session(context))
+        async for notice in attendance.run(words):
+            yield notice
+
+    async def _quit(self, _: v1.QuitRequest, context: Context) -> v1.QuitReply:
+        session = self._callers.session(context)
+        ended = [one.spec.name for one in self._manager.state.of_session(session.id)]
+        change = sessions.end(self._manager.state, session.id, by=session.owner, text="quit")
+        self._manager.commit(change, peer=context.peer())
+        return v1.QuitReply(ended=ended)
+
+    async def _list_workloads(self, request: v1.ListWorkloadsRequest, context: Context) -> v1.ListWorkloadsReply:
+        session = self._active(context)
+        workloads = [
+            self._renderer.workload(workload, session)
+            for key, workload in sorted(self._manager.state.workloads.items())
+            if request.namespace in {"", key.namespace}
+        ]
+        return v1.ListWorkloadsReply(workloads=workloads)
+
+    async def _list_intercepts(self, request: v1.ListInterceptsRequest, context: Context) -> v1.ListInterceptsReply:
+        session = self._active(context)
+        found = [
+            self._renderer.intercept(one, mine=one.session == session.id)
+            for one in sorted(self._manager.state.intercepts.values(), key=lambda one: one.sequence)
+            if (request.all or one.session == session.id) and request.namespace in {"", one.spec.workload.namespace}
+        ]
+        return v1.ListInterceptsReply(intercepts=found)
+
+    async def _create_intercept(
+        self, request: v1.CreateInterceptRequest, context: Context
+    ) -> AsyncIterator[v1.InterceptProgress]:
+        creation = Creation(self._manager, self._renderer, self._active(context), peer=context.peer())
+        async for progress in creation.run(request):
+            yield progress
+
+    async def _leave_intercept(self, request: v1.LeaveInterceptRequest, context: Context) -> v1.LeaveInterceptReply:
+        session = self._active(context)
+        intercept = self._manager.state.named(session.id, request.name)
+        if intercept is None:
+            names = ", ".join(one.spec.name for one in self._manager.state.of_session(session.id))
+            hint = f"yours are {names}" if names else "you have none"
+            raise CallError(grpc.StatusCode.NOT_FOUND, f"you have no intercept named {request.name!r}; {hint}")
+        shown = self._renderer.intercept(intercept, mine=True)
+        change = intercepts.end(self._manager.state, intercept.id, by=session.owner, text="left")
+        self._manager.commit(change, peer=context.peer())
+        return v1.LeaveInterceptReply(intercept=shown)
+
+    async def _extend(self, _: v1.ExtendRequest, context: Context) -> v1.ExtendReply:
+        session = self._active(context)
+        return v1.ExtendReply(expires_in_seconds=self._renderer.session(session).expires_in_seconds)
+
+    async def _revoke(self, request: v1.RevokeRequest, context: Context) -> v1.RevokeReply:
+        self._callers.admin(context)
+        intercept = self._manager.state.intercept(request.intercept_id)
+        shown = self._renderer.intercept(intercept, mine=False)
+        text = f"revoked: {request.reason}" if request.reason else "revoked"
+        change = intercepts.end(self._manager.state, intercept.id, by="the administrator", text=text)
+        self._manager.commit(change, peer=context.peer())
+        return v1.RevokeReply(intercept=shown)
+
+
+def peer_ip(peer: str) -> str:
+    """The IP address in grpc's name of a peer, `ipv4:127.0.0.1:5000` or `ipv6:%5B::1%5D:5000`."""
+    kind, _, rest = peer.partition(":")
+    host = rest.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")
+    return host if kind in {"ipv4", "ipv6"} and host else "127.0.0.1"
+
+
+def _guarded(behaviour: Callable[[Q, Context], Awaitable[R]]) -> Callable[[Q, Context], Awaitable[R]]:
+    """Errors that people should read become statuses; what is no such error stays a bug and is logged as one."""
+
+    async def call(request: Q, context: Context) -> R:
+        try:
+            return await behaviour(request, context)
+        except Exception as error:
+            await abort(context, error)
+
+    return call
+
+
+def _guarded_stream(behaviour: Callable[[Q, Context], AsyncIterator[R]]) -> Callable[[Q, Context], AsyncIterator[R]]:
+    async def call(request: Q, context: Context) -> AsyncIterator[R]:
+        try:
+            async for reply in behaviour(request, context):
+                yield reply
+        except Exception as error:
+            await abort(context, error)
+
+    return call

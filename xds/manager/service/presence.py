@@ -1,0 +1,117 @@
+"""A laptop's presence: the stream that its daemon holds open, and the silence that means it is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+from xds.api.byway.manager import v1
+from xds.manager.core import Manager
+from xds.manager.notify import Message
+from xds.manager.service.render import TARGET_HEALTH, Renderer
+from xds.registry import errors, sessions
+from xds.registry.intercept import Target
+from xds.registry.session import Session, TargetReport
+
+SILENCE = 1.5
+"""Seconds without a word after which a laptop counts as away: it speaks every half second, and traffic has to have left
+it within two seconds."""
+
+
+class Attendance:
+    """One attended session, from the first word of its stream to the end."""
+
+    def __init__(self, manager: Manager, renderer: Renderer, session: Session) -> None:
+        self._manager = manager
+        self._renderer = renderer
+        self._key = session.id
+        self._epoch = 0
+
+    async def run(self, words: AsyncIterator[v1.Presence]) -> AsyncIterator[v1.Notice]:
+        """Notices for the laptop, until it hangs up. Raises RegistryError when the session is no longer its own."""
+        listening = asyncio.ensure_future(self._listen(words))
+        try:
+            async for notice in self._notices(listening):
+                yield notice
+        finally:
+            listening.cancel()
+            with suppress(asyncio.CancelledError, errors.RegistryError):
+                await listening
+            self._away()
+            if self._manager.attended.get(self._key) == self._epoch:
+                del self._manager.attended[self._key]
+
+    async def _listen(self, words: AsyncIterator[v1.Presence]) -> None:
+        iterator = aiter(words)
+        pending = asyncio.ensure_future(anext(iterator, None))
+        try:
+            while True:
+                done, _ = await asyncio.wait({pending}, timeout=SILENCE)
+                if not done:
+                    # Not the end: a laptop that wakes up goes on where it was.
+                    self._away()
+                    continue
+                word = pending.result()
+                if word is None:
+                    return
+                self._here(word)
+                pending = asyncio.ensure_future(anext(iterator, None))
+        finally:
+            pending.cancel()
+
+    def _here(self, word: v1.Presence) -> None:
+        manager = self._manager
+        now = manager.clock.now()
+        self._epoch = word.epoch
+        targets = {
+            Target(report.target.host, report.target.port): TargetReport(TARGET_HEALTH[report.state], report.detail)
+            for report in word.targets
+            if report.target is not None
+        }
+        manager.commit(
+            sessions.presence(manager.state, self._key, epoch=word.epoch, present=True, targets=targets, now=now)
+        )
+        manager.attended[self._key] = word.epoch
+        manager.commit(sessions.activity(manager.state, self._key, now - max(0.0, word.idle_seconds)))
+
+    def _away(self) -> None:
+        manager = self._manager
+        with suppress(errors.RegistryError):
+            manager.commit(
+                sessions.presence(
+                    manager.state, self._key, epoch=self._epoch, present=False, targets=None, now=manager.clock.now()
+                )
+            )
+
+    async def _notices(self, listening: asyncio.Future[None]) -> AsyncIterator[v1.Notice]:
+        mailbox = self._manager.mailboxes[self._key]
+        while True:
+            seen = mailbox.pulse.count
+            session = self._manager.state.sessions.get(self._key)
+            messages = mailbox.take()
+            yield v1.Notice(
+                session=self._renderer.session(session) if session else None,
+                notifications=[_notification(message) for message in messages],
+            )
+            if session is None:
+                raise errors.NotFoundError(f"the session has ended{_reason(messages)}")
+            change = asyncio.ensure_future(mailbox.pulse.wait(seen))
+            awaited: set[asyncio.Future[Any]] = {change, listening}
+            try:
+                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                change.cancel()
+            if listening.done():
+                listening.result()
+                return
+
+
+def _notification(message: Message) -> v1.Notification:
+    level = v1.NotificationLevel.WARNING if message.warning else v1.NotificationLevel.INFO
+    return v1.Notification(level=level, text=message.text)
+
+
+def _reason(messages: list[Message]) -> str:
+    return "".join(f"; {message.text}" for message in messages if message.warning)

@@ -1,0 +1,149 @@
+"""The registry as the API's messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from xds.api.byway.manager import v1
+from xds.compile import names
+from xds.manager.core import Manager
+from xds.registry import sessions
+from xds.registry.conditions import to_flags
+from xds.registry.example import curl_args
+from xds.registry.intercept import Intercept, PortMapping
+from xds.registry.session import Session, TargetHealth, TargetReport
+from xds.registry.workload import Workload
+from xds.serve.status import SyncState
+
+TARGET_STATES = {
+    TargetHealth.UNKNOWN: v1.TargetStateState.UNKNOWN,
+    TargetHealth.LISTENING: v1.TargetStateState.LISTENING,
+    TargetHealth.NOT_LISTENING: v1.TargetStateState.NOT_LISTENING,
+    TargetHealth.STOPPED: v1.TargetStateState.STOPPED,
+}
+TARGET_HEALTH = {state: health for health, state in TARGET_STATES.items()}
+
+
+class Renderer:
+    """Makes messages of what the manager knows now."""
+
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+
+    def session(self, session: Session) -> v1.Session:
+        """A session with all of its intercepts."""
+        idle = self._idle(session)
+        settings = self._manager.settings
+        return v1.Session(
+            id=session.id,
+            user=session.user,
+            host=session.host,
+            epoch=session.epoch,
+            idle_seconds=idle,
+            present=session.present,
+            intercepts=[self.intercept(one, mine=True) for one in self._manager.state.of_session(session.id)],
+            expires_in_seconds=max(0.0, settings.connection_ttl - idle),
+            inactive=sessions.inactive(session, settings, self._manager.clock.now()),
+        )
+
+    def _idle(self, session: Session) -> float:
+        return max(0.0, self._manager.clock.now() - session.last_activity)
+
+    def intercept(self, intercept: Intercept, *, mine: bool) -> v1.Intercept:
+        """An intercept; `session` has to exist still, or to be the one that it ended with."""
+        session = self._manager.state.sessions.get(intercept.session)
+        displaced = intercept.displaced
+        return v1.Intercept(
+            id=intercept.id,
+            session_id=intercept.session if mine else "",
+            owner=intercept.owner,
+            name=intercept.spec.name,
+            workload=str(intercept.spec.workload),
+            ports=[self._port(intercept, mapping, session) for mapping in intercept.spec.ports],
+            match_flags=to_flags(intercept.spec.match) if intercept.spec.kind == "personal" else [],
+            kind=intercept.spec.kind,
+            shared=intercept.spec.shared,
+            when_down=intercept.spec.when_down,
+            disposition=intercept.disposition,
+            reason=intercept.reason,
+            sequence=intercept.sequence,
+            answered_by=self._answered_by(intercept, session),
+            laptop_answers=session is not None and self._obstacle(intercept, session) is None,
+            owner_idle_seconds=self._idle(session) if session else 0.0,
+            displaced_by=displaced.owner if displaced else "",
+            displaced_seconds=max(0.0, self._manager.clock.now() - displaced.since) if displaced else 0.0,
+            sidecars=self._sidecars(intercept),
+            curl_args=(curl_args(intercept.spec.match, base="") or [])[1:],
+            mine=mine,
+        )
+
+    def _port(self, intercept: Intercept, mapping: PortMapping, session: Session | None) -> v1.PortMapping:
+        workload = self._manager.state.workloads.get(intercept.spec.workload)
+        port = workload.port(mapping.port) if workload else None
+        report = (session.targets.get(mapping.target) if session else None) or TargetReport()
+        return v1.PortMapping(
+            port=mapping.port,
+            port_name=port.name if port else "",
+            target=v1.Target(host=mapping.target.host, port=mapping.target.port),
+            target_state=TARGET_STATES[report.health],
+            target_detail=report.detail,
+        )
+
+    def _obstacle(self, intercept: Intercept, session: Session) -> str | None:
+        """Why the laptop doesn't answer; None where it does."""
+        if not intercept.disposition.routed:
+            return f"the intercept is {intercept.disposition}"
+        if not session.present:
+            return f"the laptop {session.host} is away"
+        for mapping in intercept.spec.ports:
+            report = session.targets.get(mapping.target)
+            if report is not None and not report.health.usable:
+                return report.detail or f"{mapping.target} is {report.health}"
+        return None
+
+    def _answered_by(self, intercept: Intercept, session: Session | None) -> str:
+        obstacle = "the session has ended" if session is None else self._obstacle(intercept, session)
+        if obstacle is None:
+            return "laptop"
+        fails = intercept.disposition.routed and intercept.spec.when_down == "fail"
+        return f"{'nobody (503)' if fails else 'cluster'}: {obstacle}"
+
+    def _sidecars(self, intercept: Intercept) -> list[v1.SidecarState]:
+        workload = self._manager.state.workloads.get(intercept.spec.workload)
+        return list(self.sidecars(workload)) if workload else []
+
+    def sidecars(self, workload: Workload) -> Iterable[v1.SidecarState]:
+        """How far the sidecar of each instance is with the workload's newest state."""
+        connected = self._manager.connected(workload.id)
+        lagging = {lag.stream.view.node: lag for lag in self._manager.lagging(workload.id)}
+        for instance in workload.instances:
+            node = names.node(workload.id, instance)
+            lag = lagging.get(node)
+            if node not in connected:
+                yield v1.SidecarState(
+                    instance=instance, state=v1.SidecarStateState.ABSENT, detail="no sidecar is connected"
+                )
+            elif lag is None:
+                yield v1.SidecarState(instance=instance, state=v1.SidecarStateState.ACKED)
+            elif lag.state is SyncState.NACKED and lag.nack:
+                yield v1.SidecarState(instance=instance, state=v1.SidecarStateState.NACKED, detail=lag.nack.text)
+            else:
+                kind = lag.type_url.rpartition(".")[2]
+                yield v1.SidecarState(
+                    instance=instance,
+                    state=v1.SidecarStateState.WAITING,
+                    detail=f"{kind} sent, not acknowledged" if lag.state is SyncState.STALE else f"{kind}: {lag.state}",
+                )
+
+    def workload(self, workload: Workload, session: Session) -> v1.Workload:
+        """A workload as a session sees it."""
+        intercepts = self._manager.state.of_workload(workload.id)
+        connected = self._manager.connected(workload.id)
+        return v1.Workload(
+            id=str(workload.id),
+            ports=[v1.Port(number=port.number, name=port.name, protocol=port.protocol) for port in workload.ports],
+            instances=sorted(workload.instances),
+            connected=sorted(one for one in workload.instances if names.node(workload.id, one) in connected),
+            mine=[one.spec.name for one in intercepts if one.session == session.id],
+            others=sum(1 for one in intercepts if one.session != session.id),
+        )
