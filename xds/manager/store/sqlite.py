@@ -148,7 +148,7 @@ class SqliteStore:
                     sessions, change.intercepts, now=now, sequence=change.sequence, lasting=lasting, refused=refused
                 )
             except StoreError:
-                # Whoever's laptop goes away must be routed around, and whoever is active may go on, whatever the disk says.
+                # A laptop that went away must be routed around, and whoever is active goes on, whatever the disk says.
                 if lasting:
                     raise
 
