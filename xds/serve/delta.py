@@ -75,8 +75,8 @@ class DeltaWatch(Watch[DeltaRequest]):
         gone = sorted(name for name, version in self._known.items() if version and name not in snapshot.resources)
         return Push([], gone) if gone else None
 
-    def _encode(self, push: Push) -> tuple[bytes, str]:
-        return delta_prefix(self.type_url, push.resources, push.removed, self._identifier), ""
+    def _encode(self, push: Push) -> bytes:
+        return delta_prefix(self.type_url, push.resources, push.removed, self._identifier)
 
     def _on_sent(self, push: Push) -> None:
         for each in push.resources:

@@ -95,12 +95,11 @@ class SotwWatch(Watch[SotwRequest]):
         self._drop(gone)
         return None
 
-    def _encode(self, push: Push) -> tuple[bytes, str]:
+    def _encode(self, push: Push) -> bytes:
         digest = blake2b(digest_size=8)
         for each in sorted(push.resources, key=lambda resource: resource.name):
             digest.update(f"{len(each.name)}:{each.name}{each.version}".encode())
-        version = digest.hexdigest()
-        return sotw_prefix(self.type_url, version, push.resources, self._identifier), version
+        return sotw_prefix(self.type_url, digest.hexdigest(), push.resources, self._identifier)
 
     def _on_sent(self, push: Push) -> None:
         if self._full:

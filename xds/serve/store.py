@@ -47,7 +47,7 @@ class Snapshot:
 
     resources: Mapping[str, Resource]
     revision: int
-    encoded: dict[object, tuple[bytes, str]] = field(default_factory=dict, repr=False)
+    encoded: dict[object, bytes] = field(default_factory=dict, repr=False)
     _merged: dict[str, tuple[Snapshot, Snapshot]] = field(default_factory=dict, repr=False)
 
     def over(self, base: Snapshot) -> Snapshot:

@@ -173,8 +173,8 @@ class Watch(ABC, Generic[Request]):
         """What the client has and should not."""
 
     @abstractmethod
-    def _encode(self, push: Push) -> tuple[bytes, str]:
-        """The response without its nonce, and a version for it (empty in delta)."""
+    def _encode(self, push: Push) -> bytes:
+        """The response without its nonce."""
 
     @abstractmethod
     def _on_sent(self, push: Push) -> None:
@@ -193,18 +193,7 @@ class Watch(ABC, Generic[Request]):
         return push + [snapshot.resources[name] for name in sorted(others) if name in snapshot.resources]
 
     def _send(self, push: Push, snapshot: Snapshot, moment: Moment, *, gating: bool = True) -> Response:
-        key = (
-            type(self),
-            self.type_url,
-            self._identifier,
-            tuple((each.name, each.version) for each in push.resources),
-            tuple(push.removed),
-        )
-        encoded = snapshot.encoded.get(key)
-        if encoded is None:
-            if len(snapshot.encoded) >= _MOST_ENCODED:
-                snapshot.encoded.clear()
-            encoded = snapshot.encoded[key] = self._encode(push)
+        prefix = self._shared_prefix(push, snapshot)
         self._on_sent(push)
         versions = {each.name: each.version for each in push.resources}
         sent = LastSent(moment.nonce, moment.revision, versions, tuple(push.removed), moment.at)
@@ -213,7 +202,20 @@ class Watch(ABC, Generic[Request]):
             self._pending = None
         self.last_sent = sent
         self.flights[moment.nonce] = Flight(sent, since, gating)
-        return Response(with_nonce(encoded[0], moment.nonce), push.fresh)
+        return Response(with_nonce(prefix, moment.nonce), push.fresh)
+
+    def _shared_prefix(self, push: Push, snapshot: Snapshot) -> bytes:
+        """The response without its nonce, serialised once for all streams that are to be sent the same."""
+        if not push.resources:
+            return self._encode(push)
+        contents = tuple((each.name, each.version) for each in push.resources)
+        key = (type(self), self.type_url, self._identifier, contents, tuple(push.removed))
+        prefix = snapshot.encoded.get(key)
+        if prefix is None:
+            if len(snapshot.encoded) >= _MOST_ENCODED:
+                snapshot.encoded.clear()
+            prefix = snapshot.encoded[key] = self._encode(push)
+        return prefix
 
     def _rest(self, revision: int) -> None:
         """Nothing is left to say: what the client holds is the newest state, unless it still has to tell."""
