@@ -57,11 +57,11 @@ def the_workload(words: tuple[str, ...], workload: str | None) -> tuple[str, str
 @click.option("--address", default="localhost", metavar="IP", help="Where your process listens.  [default: localhost]")
 @click.option("--http-header", multiple=True, metavar="NAME=VALUE", help="Requests with this header: NAME=VALUE, "
               "NAME~=REGEX, NAME^=PREFIX, NAME, auto (your own) or all. Repeatable.")  # fmt: skip
-@click.option("--http-path-equal", default="", metavar="PATH", help="Requests of exactly this path.")
-@click.option("--http-path-prefix", default="", metavar="PREFIX", help="Requests of paths that begin so.")
-@click.option("--http-path-regex", "--http-path-regexp", default="", metavar="REGEX",
+@click.option("--http-path-equal", metavar="PATH", help="Requests of exactly this path.")
+@click.option("--http-path-prefix", metavar="PREFIX", help="Requests of paths that begin so.")
+@click.option("--http-path-regex", "--http-path-regexp", metavar="REGEX",
               help="Requests of paths that hold a match of this.")  # fmt: skip
-@click.option("--http-method", default="", metavar="METHOD", help="Requests of this method.")
+@click.option("--http-method", metavar="METHOD", help="Requests of this method.")
 @click.option("--http-query", multiple=True, metavar="KEY=VALUE", help="Requests with this query. Repeatable.")
 @click.option("--baggage", multiple=True, metavar="KEY=VALUE", help="Requests with this W3C baggage. Repeatable.")
 @click.option("--when-down", type=click.Choice(["cluster", "fail"]), default="cluster",
