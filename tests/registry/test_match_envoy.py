@@ -12,7 +12,7 @@ import pytest
 from tests.registry.envoy_oracle import Oracle, answering, binary, bootstrap, guarded, route_matches, running, wire
 from xds.registry import baggage
 from xds.registry.match import Condition, Field, FieldKind, Match, Op
-from xds.registry.matcher import matches
+from xds.registry.matcher import ANY_PATH, first_failing, matches
 from xds.registry.precedence import match_key
 from xds.registry.regex import MAX_PROGRAM_SIZE, program_size, wrap
 from xds.registry.request import Request
@@ -139,6 +139,7 @@ GROUP = [sorted((some_match(RANDOM) for _ in range(GROUP_SIZE)), key=match_key) 
 ODD = {
     "name": Match.of([Condition(Field(FieldKind.HEADER, "x-user"), Op.PRESENT)]),
     "path": Match.of([Condition(Field(FieldKind.PATH), Op.REGEX, "a")]),
+    "asterisk": Match.of([Condition(Field(FieldKind.PATH), Op.REGEX, r"^\*$")]),
 }
 
 
@@ -213,6 +214,12 @@ def test_the_gate_is_open_exactly_for_requests_without_any_of_the_member_keys(or
 )
 def test_what_envoy_refuses_to_route_is_outside_the_matcher(oracle: Oracle, request_: Request, why: str) -> None:
     assert oracle.ask([wire(request_, guard=f"odd-{name}") for name in ODD]) == ["400"] * len(ODD), why
+
+
+def test_the_asterisk_form_is_never_routed(oracle: Oracle) -> None:
+    asterisk = Request("*", "OPTIONS", headers=(("x-user", "a"),))
+    assert oracle.ask([wire(asterisk, guard=f"odd-{name}") for name in ODD]) == ["404"] * len(ODD)
+    assert [first_failing(match, asterisk) for match in ODD.values()] == [ANY_PATH] * len(ODD)
 
 
 def test_requests_that_envoy_rewrites_before_it_matches(oracle: Oracle) -> None:

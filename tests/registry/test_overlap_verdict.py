@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import product
 
 import pytest
@@ -129,6 +130,18 @@ def test_what_could_not_be_proved_disjoint_counts_as_overlapping() -> None:
     small = Budget(per_pair=300)
     assert verdict(spec(one), spec(two), budget=small) == Conflict(None, frozenset({80}), proven=False)
     assert verdict(spec(one, "y=1"), spec(two, "z=1"), budget=small) == Warn(None, frozenset({80}), proven=False)
+
+
+@pytest.mark.parametrize("shape", ["x=user-{}", "x~=^user-{}$", "x~=^user-{}-.*$", r"x~=^[a-z]+{}@(dev|qa)\.test$"])
+def test_one_more_expression_against_a_thousand_is_quick(shape: str) -> None:
+    # What the registry has seen before is parsed already; CPU time, because the machine may be busy.
+    others = [spec(shape.format(number)) for number in range(1000)]
+    warm = spec("x~=^warming-up$")
+    assert all(verdict(warm, other) == Fine() for other in others)
+    new = spec(r"x~=^(alice|bob)-\d+(\.dev)?$")
+    started = time.process_time()
+    assert all(verdict(new, other) == Fine() for other in others)
+    assert time.process_time() - started < 0.15, "about 0.03 s on an idle machine"
 
 
 def test_intercepts_of_other_workloads_never_meet() -> None:

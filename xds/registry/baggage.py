@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -44,6 +45,7 @@ def members(line: str) -> Iterator[tuple[str, str | None]]:
             yield key.strip(" \t"), decoded
 
 
+@lru_cache(maxsize=8192)
 def member_regex(key: str, condition: Condition) -> str:
     """The RE2 expression that a whole `baggage` line matches when one of its members satisfies the condition.
 

@@ -1,6 +1,7 @@
 """Whether a request satisfies a match: the data plane's semantics, for `explain` and for checking witnesses.
 
-* Paths are compared without their query, byte for byte: nothing is decoded, merged or normalised.
+* Paths are compared without their query, byte for byte: nothing is decoded, merged or normalised. A path that does not
+  begin with a slash (`OPTIONS *`) is answered 404 before any route is asked, so it matches nothing.
 * Header names ignore case. A repeated header satisfies a condition when any one of its lines does
   (`envoy.reloadable_features.match_headers_individually`, on since Envoy 1.39); lines are never joined.
 * Of a repeated query key only the first occurrence counts; a key without `=` has the empty value; keys and values are
@@ -11,10 +12,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from xds.registry import baggage
 from xds.registry.match import Condition, Field, FieldKind, Match, Op
 from xds.registry.regex import full_match, wrap
 from xds.registry.request import Request
+
+ANY_PATH: Final = Condition(Field(FieldKind.PATH), Op.PREFIX, "/")
+"""What is asked of every request, whatever a match says."""
 
 
 def matches(match: Match, request: Request) -> bool:
@@ -24,6 +30,8 @@ def matches(match: Match, request: Request) -> bool:
 
 def first_failing(match: Match, request: Request) -> Condition | None:
     """The first condition, in the order of fields, that the request does not satisfy; None when it matches."""
+    if not request.path.startswith("/"):
+        return ANY_PATH
     return next((condition for condition in match.conditions if not satisfies(condition, request)), None)
 
 

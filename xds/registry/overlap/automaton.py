@@ -27,10 +27,10 @@ from xds.registry.overlap.syntax import (
     matched_by,
 )
 
-MAX_STATES: Final = 5_000
-MAX_TRANSITIONS: Final = 8_000
-MAX_EFFORT: Final = 40_000
-"""Instructions that may be looked at while an automaton is built: about 10 ms."""
+MAX_STATES: Final = 3_000
+MAX_TRANSITIONS: Final = 5_000
+MAX_EFFORT: Final = 20_000
+"""Instructions that may be looked at while an automaton is built: about 5 ms."""
 _WORD: Final = matched_by(r"\w", False)
 
 

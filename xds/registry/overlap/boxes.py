@@ -9,13 +9,15 @@ and a box of the other have a common request, which is decided field by field.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
 from itertools import product
 from typing import Final, Literal
 
 from xds.registry import baggage
 from xds.registry.match import Condition, Field, FieldKind, Match, Op
 from xds.registry.overlap.budget import Budget, OverBudgetError
-from xds.registry.overlap.common import common_value
+from xds.registry.overlap.common import common_value, value_alone
 from xds.registry.overlap.syntax import UnsupportedError
 from xds.registry.request import Request
 
@@ -24,15 +26,17 @@ Wanted = tuple[Condition, ...] | Literal["absent"]
 Box = Mapping[Field, Wanted]
 
 
-def boxes(match: Match) -> Iterator[Box]:
+@lru_cache(maxsize=8192)
+def boxes(match: Match) -> tuple[Box, ...]:
     """The boxes whose union is the match. Boxes that ask for a field and for its absence are left out."""
-    choices = [list(_choices(condition)) for condition in match.conditions]
-    for choice in product(*choices):
-        box: dict[Field, Wanted] | None = {}
+    found = []
+    for choice in product(*(tuple(_choices(condition)) for condition in match.conditions)):
+        box: Box | None = {}
         for part in choice:
             box = None if box is None else meet(box, part)
         if box is not None:
-            yield box
+            found.append(box)
+    return tuple(found)
 
 
 def _choices(condition: Condition) -> Iterator[Box]:
@@ -68,11 +72,11 @@ def request_in(box: Box, budget: Budget) -> Request | None:
     """
     values: dict[Field, str] = {}
     doubt: UnsupportedError | OverBudgetError | None = None
-    for field, wanted in sorted(box.items(), key=lambda item: _cost(item[1])):
+    for field, wanted in sorted(box.items(), key=_cost):
         if wanted == ABSENT:
             continue
         try:
-            value = common_value(field.kind, wanted, budget)
+            value = _value(field, wanted, budget)
         except (UnsupportedError, OverBudgetError) as error:
             doubt = error
             continue
@@ -84,12 +88,24 @@ def request_in(box: Box, budget: Budget) -> Request | None:
     return _request(values)
 
 
-def _cost(wanted: Wanted) -> int:
-    if wanted == ABSENT:
-        return 0
+def _value(field: Field, wanted: tuple[Condition, ...], budget: Budget) -> str | None:
+    if len(wanted) > 1:
+        # A key field's conditions are on a header or a baggage member here: the box's field says which.
+        return common_value(field.kind, wanted, budget)
+    alone = value_alone(wanted[0] if wanted[0].field == field else replace(wanted[0], field=field))
+    if isinstance(alone, UnsupportedError):
+        raise alone
+    return alone
+
+
+def _cost(item: tuple[Field, Wanted]) -> int:
+    """Fields that two conditions compete for come first: only they can keep the matches apart."""
+    wanted = item[1]
+    if wanted == ABSENT or len(wanted) == 1:
+        return 100
     if any(condition.op is Op.EXACT for condition in wanted):
         return 1
-    return sum(2 for condition in wanted if condition.op is Op.REGEX) + 1
+    return 2 + sum(condition.op is Op.REGEX for condition in wanted)
 
 
 def _request(values: Mapping[Field, str]) -> Request:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import combinations
 from typing import Final
 
@@ -42,13 +42,17 @@ def common_value(kind: FieldKind, conditions: Iterable[Condition], budget: Budge
     return _common(kind, parts, budget)
 
 
-def example_value(condition: Condition) -> str | None:
-    """A value that satisfies one condition; None where none is known."""
+@lru_cache(maxsize=8192)
+def value_alone(condition: Condition) -> str | None | UnsupportedError:
+    """A value that satisfies one condition, None if nothing does; the error (returned, to be kept) if unknown.
+
+    No automata are walked together for this, hence no budget.
+    """
     kind = FieldKind.HEADER if condition.field.kind is FieldKind.KEY else condition.field.kind
     try:
         return common_value(kind, [condition], Budget())
-    except (UnsupportedError, OverBudgetError):
-        return None
+    except UnsupportedError as error:
+        return error
 
 
 def _common(kind: FieldKind, parts: list[tuple[Op, str]], budget: Budget) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Final
 
 from xds.registry.match import Match
 from xds.registry.matcher import matches
@@ -36,29 +37,48 @@ class Unknown:
 Overlap = Disjoint | Overlaps | Unknown
 
 
+_REMEMBERED: Final = 20_000
+_pairs: dict[tuple[Match, Match], Overlap] = {}
+"""Pairs that were decided, or given up for good. Emptied when full."""
+
+
 def overlap(one: Match, two: Match, *, budget: Budget | None = None) -> Overlap:
     """Whether some request satisfies both matches, over all well-formed requests.
 
     A request that repeats a field is outside: repeated header lines, query keys or baggage members can satisfy what no
     single value does, and precedence decides those.
     """
-    allowed = Budget() if budget is None else budget
+    known = _pairs.get((one, two)) or _pairs.get((two, one))
+    if known is not None:
+        return known
+    found, lasting = _decide(one, two, Budget() if budget is None else budget)
+    if lasting:
+        if len(_pairs) >= _REMEMBERED:
+            _pairs.clear()
+        _pairs[one, two] = found
+    return found
+
+
+def _decide(one: Match, two: Match, budget: Budget) -> tuple[Overlap, bool]:
+    """The answer, and whether it would be the same with more time."""
     doubt = ""
+    lasting = True
     for ours, theirs in product(boxes(one), boxes(two)):
         both = meet(ours, theirs)
         if both is None:
             continue
         try:
-            witness = request_in(both, allowed)
+            witness = request_in(both, budget)
         except (UnsupportedError, OverBudgetError) as error:
             doubt = doubt or str(error)
+            lasting = lasting and (isinstance(error, UnsupportedError) or error.for_good)
             continue
         if witness is None:
             continue
         if matches(one, witness) and matches(two, witness):
-            return Overlaps(witness)
+            return Overlaps(witness), True
         doubt = doubt or "the example that was found does not satisfy both"
-    return Unknown(doubt) if doubt else Disjoint()
+    return (Unknown(doubt) if doubt else Disjoint()), lasting
 
 
 def example_request(match: Match) -> Request | None:
