@@ -107,7 +107,7 @@ def _falling_back(cluster: str) -> RouteAction:
     )
     at_once = timedelta(milliseconds=1)
     policy = RetryPolicy(
-        retry_on="connect-failure,refused-stream",
+        retry_on="connect-failure,refused-stream,reset-before-request",
         num_retries=1,
         retry_priority=priorities,
         # Envoy's default waits up to 25 ms, for the sake of a server that is the same one again.
