@@ -9,7 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.registry.envoy_oracle import Oracle, answering, binary, bootstrap, guarded, route_matches, running, wire
+from tests.registry.envoy_oracle import (
+    Json,
+    Oracle,
+    answering,
+    binary,
+    bootstrap,
+    guarded,
+    route_matches,
+    running,
+    wire,
+)
+from xds.compile import match as compile_match
 from xds.registry import baggage
 from xds.registry.match import Condition, Field, FieldKind, Match, Op
 from xds.registry.matcher import ANY_PATH, first_failing, matches
@@ -143,16 +154,23 @@ ODD = {
 }
 
 
-@pytest.fixture(scope="module")
-def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
+def compiled(match: Match) -> list[Json]:
+    """The same as `route_matches`, by the product's own compiler."""
+    return [route.to_dict() for route in compile_match.route_matches(match)]
+
+
+@pytest.fixture(scope="module", params=[route_matches, compiled], ids=["by hand", "compiled"])
+def oracle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
+    """Envoy with the routes of all matches, written by hand in one run and by the compiler in another."""
+    matches_of = request.param
     routes = []
     for number, match in enumerate(SINGLE):
-        routes += [answering("yes", route) for route in guarded(route_matches(match), f"single-{number}")]
+        routes += [answering("yes", route) for route in guarded(matches_of(match), f"single-{number}")]
     for number, group in enumerate(GROUP):
         for place, match in enumerate(group):
-            routes += [answering(str(place), route) for route in guarded(route_matches(match), f"group-{number}")]
+            routes += [answering(str(place), route) for route in guarded(matches_of(match), f"group-{number}")]
     for name, match in ODD.items():
-        routes += [answering("yes", route) for route in guarded(route_matches(match), f"odd-{name}")]
+        routes += [answering("yes", route) for route in guarded(matches_of(match), f"odd-{name}")]
     gate = {
         "name": "baggage",
         "string_match": {"safe_regex": {"regex": baggage.key_regex(["k", KEY])}},
@@ -165,8 +183,9 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
 
 
 def test_one_match_holds_for_the_same_requests_as_in_envoy(oracle: Oracle) -> None:
+    random_ = random.Random(4711)
     pairs = [
-        (number, aimed_at(RANDOM, match) if aimed else some_request(RANDOM))
+        (number, aimed_at(random_, match) if aimed else some_request(random_))
         for number, match in enumerate(SINGLE)
         for aimed in (True, False)
         for _ in range(REQUESTS_PER_MATCH // 2)
@@ -180,8 +199,9 @@ def test_one_match_holds_for_the_same_requests_as_in_envoy(oracle: Oracle) -> No
 
 
 def test_of_several_matches_precedence_names_the_one_that_envoy_takes(oracle: Oracle) -> None:
+    random_ = random.Random(4711)
     pairs = [
-        (number, aimed_at(RANDOM, RANDOM.choice(group)))
+        (number, aimed_at(random_, random_.choice(group)))
         for number, group in enumerate(GROUP)
         for _ in range(REQUESTS_PER_GROUP)
     ]
