@@ -46,7 +46,8 @@ class FakeManager:
         self.revoked: list[v1.RevokeRequest] = []
         self.calls: list[str] = []
         self.cancelled = 0
-        self.hold = False
+        self.released = asyncio.Event()
+        self.released.set()
         self.environment = {"GREETING": "hello", "PLACE": "the world", "KEY": "-----BEGIN\nEND-----"}
         self.workloads = [
             v1.Workload(
@@ -193,7 +194,7 @@ class FakeManager:
             epoch=session.reply.epoch,
             present=True,
             intercepts=list(session.intercepts.values()),
-            expires_in_seconds=86400.0,
+            expires_in_seconds=90000.0,
         )
 
     async def quit(self, request: v1.QuitRequest, context: Context) -> v1.QuitReply:
@@ -213,9 +214,7 @@ class FakeManager:
         found = list(session.intercepts.values())
         return v1.ListInterceptsReply(intercepts=[*found, BOBS] if request.all else found)
 
-    async def create(
-        self, request: v1.CreateInterceptRequest, context: Context
-    ) -> AsyncIterator[v1.InterceptProgress]:
+    async def create(self, request: v1.CreateInterceptRequest, context: Context) -> AsyncIterator[v1.InterceptProgress]:
         session = await self._session("CreateIntercept", context)
         self.created.append(request)
         intercept = self._intercept(request, session)
@@ -224,8 +223,7 @@ class FakeManager:
         done = False
         try:
             yield v1.InterceptProgress(intercept=intercept)
-            while self.hold:
-                await asyncio.sleep(0.01)
+            await self.released.wait()
             done = True
         finally:
             if not done:

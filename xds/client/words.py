@@ -9,18 +9,23 @@ if TYPE_CHECKING:
 
 
 def duration(seconds: float) -> str:
-    """Two units at most: `5s`, `12m`, `23h59m`, `2d4h`. Negative counts as zero."""
-    whole = max(0, int(seconds))
+    """Two units at most, rounded: `5s`, `2m30s`, `12m`, `23h59m`, `2d4h`. Negative counts as zero."""
+    whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole}s"
-    minutes, whole = divmod(whole, 60)
+    if whole < 600:
+        return _two(whole, 60, "m", "s")
+    minutes = round(seconds / 60)
     if minutes < 60:
-        return f"{minutes}m{whole}s" if minutes < 10 and whole else f"{minutes}m"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours}h{minutes}m" if minutes else f"{hours}h"
-    days, hours = divmod(hours, 24)
-    return f"{days}d{hours}h" if hours else f"{days}d"
+        return f"{minutes}m"
+    if minutes < 48 * 60:
+        return _two(minutes, 60, "h", "m")
+    return _two(round(seconds / 3600), 24, "d", "h")
+
+
+def _two(value: int, base: int, large: str, small: str) -> str:
+    many, few = divmod(value, base)
+    return f"{many}{large}{few}{small}" if few else f"{many}{large}"
 
 
 def host_port(host: str, port: int) -> str:

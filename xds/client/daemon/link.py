@@ -226,7 +226,8 @@ class Link:
             self._nudge.clear()
             yield Presence(epoch=epoch, targets=self.prober.states, idle_seconds=self.activity.idle_seconds)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._nudge.wait(), HEARTBEAT)
+                async with asyncio.timeout(HEARTBEAT):
+                    await self._nudge.wait()
 
     def _take(self, notice: Notice) -> None:
         if self.state is not LinkState.CONNECTED:

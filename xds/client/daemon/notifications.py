@@ -36,7 +36,7 @@ def desktop_command(text: str) -> list[str] | None:
 
 async def show_on_desktop(command: list[str]) -> None:
     """Run it; a desktop that doesn't answer costs nothing but this task."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, TimeoutError):
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
@@ -44,7 +44,8 @@ async def show_on_desktop(command: list[str]) -> None:
             stderr=asyncio.subprocess.DEVNULL,
         )
         try:
-            await asyncio.wait_for(process.wait(), DESKTOP_TIMEOUT)
+            async with asyncio.timeout(DESKTOP_TIMEOUT):
+                await process.wait()
         finally:
             if process.returncode is None:
                 process.kill()

@@ -111,7 +111,8 @@ async def connect_probe(target: Target, timeout: float = REMOTE_TIMEOUT) -> Targ
     """Connect to a target and hang up. `timeout` in seconds."""
     where = host_port(target.host, target.port)
     try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection(target.host, target.port), timeout)
+        async with asyncio.timeout(timeout):
+            _, writer = await asyncio.open_connection(target.host, target.port)
     except TimeoutError:
         detail = f"{where} did not answer within {timeout:g} s"
         return TargetState(target=target, state=TargetStateState.NOT_LISTENING, detail=detail)
@@ -163,8 +164,10 @@ class Prober:
                 self._wake.clear()
                 if self._targets:
                     await self._round()
+                # Not wait_for: before Python 3.12 it may swallow a cancellation (python/cpython#86296).
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), LOCAL_INTERVAL if self._targets else None)
+                    async with asyncio.timeout(LOCAL_INTERVAL if self._targets else None):
+                        await self._wake.wait()
         finally:
             for task in self._connecting.values():
                 task.cancel()

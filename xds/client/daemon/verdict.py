@@ -62,9 +62,8 @@ def judge_connect(code: StatusCode, details: str, *, manager: str, token_file: P
     """What a failed Connect means."""
     match code:
         case StatusCode.UNAUTHENTICATED:
-            refused = (
-                f"the manager at {manager} does not accept the token in {token_file} ({details or 'no reason given'})"
-            )
+            why = f" ({said(details)})" if details else ""
+            refused = f"the manager at {manager} does not accept the token in {token_file}{why}"
             return Verdict(LinkState.REFUSED, f"{refused}; put a valid token there, then {AGAIN}")
         case StatusCode.ABORTED:
             return taken_over(details)
