@@ -1,7 +1,8 @@
 """A manager's writes without the manager: run as a process of its own, to be killed or to fill a small disk.
 
 `saver.py loop PATH` makes, changes and ends intercepts for ever and prints each change as soon as it is answered;
-`saver.py fill DIRECTORY` fills the disk that DIRECTORY is on and prints what came of it as JSON.
+`saver.py fill DIRECTORY` fills the disk that DIRECTORY is on and prints what came of it as JSON;
+`saver.py change DIRECTORY` changes one session again and again on a disk with little room.
 """
 
 from __future__ import annotations
@@ -86,5 +87,16 @@ def fill(directory: Path) -> None:
     )
 
 
+def change_often(directory: Path) -> None:
+    path = directory / "m" / "store.db"
+    store, _ = SqliteStore.open(path, now=NOW)
+    store.save(change(ANN), now=NOW)
+    (directory / "filler").write_bytes(b"x" * 850_000)
+    for epoch in range(2, 202):
+        store.save(change(replace(ANN, epoch=epoch)), now=NOW)
+    store.close()
+    print(json.dumps(reopen(path).sessions[ANN.id].epoch))
+
+
 if __name__ == "__main__":
-    {"loop": loop, "fill": fill}[sys.argv[1]](Path(sys.argv[2]))
+    {"loop": loop, "fill": fill, "change": change_often}[sys.argv[1]](Path(sys.argv[2]))

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,17 +52,26 @@ def test_a_manager_killed_thirty_times_loses_nothing_that_it_answered(tmp_path: 
         alive = set(loaded.intercepts)
 
 
-def test_a_disk_that_is_really_full_refuses_and_loses_nothing(tmp_path: Path) -> None:
-    mounted = f'mount -t tmpfs -o size=1m tmpfs "{tmp_path}"'
+def on_a_small_disk(directory: Path, mode: str) -> Any:
+    """What a saver says, as JSON, that has a disk of 1 MiB to itself."""
+    mounted = f'mount -t tmpfs -o size=1m tmpfs "{directory}"'
     allowed = subprocess.run(["unshare", "-m", "sh", "-c", mounted], capture_output=True, text=True, check=False)
     if allowed.returncode:
         pytest.skip(f"no file system can be mounted here: {allowed.stderr.strip()}")
-    script = f'{mounted} && exec "$@"'
-    command = ["unshare", "-m", "sh", "-c", script, "sh", *SAVER, "fill", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    said = json.loads(done.stdout)
+    command = ["unshare", "-m", "sh", "-c", f'{mounted} && exec "$@"', "sh", *SAVER, mode, str(directory)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_disk_that_is_really_full_refuses_and_loses_nothing(tmp_path: Path) -> None:
+    said = on_a_small_disk(tmp_path, "fill")
     assert "is full: not done: a change. What exists goes on as it is" in said["refused"]
     assert said["refused_again"] == 3
     assert said["problems"] == []
     assert said["loaded"] == said["answered"]
-    assert len(said["answered"]) > 20
+    assert len(said["answered"]) > 10
+
+
+def test_a_disk_with_little_room_is_not_filled_by_the_log_of_changes(tmp_path: Path) -> None:
+    assert on_a_small_disk(tmp_path, "change") == 201

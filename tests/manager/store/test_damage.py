@@ -89,13 +89,38 @@ def test_truncation_at_any_length_is_survived(sound: bytes, path: Path, seed: in
     assert loaded.problems
 
 
-def test_a_page_overwritten_with_noise_loses_only_what_was_on_it(sound: bytes, path: Path) -> None:
-    marker = b'"id":"i-60"'
-    at = sound.index(marker) // 4096 * 4096
-    loaded = check(path, sound[:at] + random.Random(1).randbytes(4096) + sound[at + 4096 :])
+def page_of(sound: bytes, marker: bytes) -> int:
+    return sound.index(marker) // 4096
+
+
+def with_noise(sound: bytes, page: int) -> bytes:
+    return sound[: page * 4096] + random.Random(1).randbytes(4096) + sound[(page + 1) * 4096 :]
+
+
+# The keys' order is that of text, so i-10 is near the begin, i-35 in the middle, i-9 at the end.
+@pytest.mark.parametrize("key", ["i-10", "i-35", "i-9"])
+def test_a_page_overwritten_with_noise_loses_only_what_was_on_it(sound: bytes, path: Path, key: str) -> None:
+    loaded = check(path, with_noise(sound, page_of(sound, f'"id":"{key}"'.encode())))
     assert loaded is not None
-    assert 30 < len(loaded.intercepts) < 60
+    assert 45 < len(loaded.intercepts) < 60
     assert len(loaded.sessions) == 2
+
+
+def test_a_truncated_file_loses_only_what_was_cut_off(sound: bytes, path: Path) -> None:
+    loaded = check(path, sound[:-4096])
+    assert loaded is not None
+    assert 45 < len(loaded.intercepts) < 60
+    assert len(loaded.sessions) == 2
+
+
+def test_damage_that_hides_no_row_is_found_all_the_same(sound: bytes, path: Path) -> None:
+    damaged = bytearray(sound)
+    # The count of free pages, https://www.sqlite.org/fileformat.html#the_freelist
+    damaged[36:40] = (5).to_bytes(4, "big")
+    loaded = check(path, bytes(damaged))
+    assert loaded is not None
+    assert "was damaged (" in loaded.problems[0]
+    assert len(loaded.intercepts) == 60
 
 
 def test_what_is_no_database_is_kept_aside(path: Path) -> None:

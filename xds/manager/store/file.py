@@ -134,9 +134,13 @@ def _migrate(connection: sqlite3.Connection, path: Path, version: int, migration
 
 
 def configure(connection: sqlite3.Connection) -> None:
-    """Write-ahead log: one file to sync per commit. Its size is kept near 1 MiB."""
+    """Write-ahead log: one file to sync per commit.
+
+    It is moved into the file every 64 pages (256 KiB): on a full disk that can be impossible, since the file has to
+    grow while the log still holds the room, so there must never be much in it.
+    """
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA wal_autocheckpoint = 256")
+    connection.execute("PRAGMA wal_autocheckpoint = 64")
     connection.execute("PRAGMA journal_size_limit = 1048576")
 
 

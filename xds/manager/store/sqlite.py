@@ -120,6 +120,9 @@ class SqliteStore:
             problems.append(f"the store {self.path}: {row.table} {name!r} was set aside in quarantine: {problem}")
         aside = [one for row, problem in content.unreadable for one in set_aside(row, problem)]
         self._write({}, {}, now=now, lasting=True, refused="it can't be opened", also=aside)
+        # The tables are in the file before its disk can fill up: then changes to them need no more room there.
+        with suppress(sqlite3.Error):
+            self._move_log()
         return Loaded(
             sessions={key: doubted(one, now) for key, one in self._kept.items()},
             intercepts={key: shift_intercept(one, -self._shift) for key, one in content.intercepts.items()},
@@ -233,9 +236,9 @@ class SqliteStore:
             try:
                 self._run(statements, lasting=lasting)
             except sqlite3.OperationalError:
-                # Moving the log into the file makes the log's room free, which may be enough; and it leaves no commit
-                # in the log whose sync failed, to come back after a restart although it was refused.
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                # The log is moved into the file and begins again at its start, in room that it has already. That also
+                # overwrites a commit whose sync failed, which would come back after a restart although it was refused.
+                self._move_log()
                 self._run(statements, lasting=lasting)
         except sqlite3.Error as error:
             problem = refusal(error, self.path, refused)
@@ -251,6 +254,9 @@ class SqliteStore:
             spent=old.spent + took,
             slowest=max(old.slowest, took),
         )
+
+    def _move_log(self) -> None:
+        self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
 
     def _run(self, statements: list[Statement], *, lasting: bool) -> None:
         connection = self._connection
