@@ -6,6 +6,7 @@ It reads and writes with the library's own messages, so that it shares no code w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -63,8 +64,12 @@ class _Client:
         raise AssertionError(f"unexpected response: {data!r}")
 
     async def expect_end(self) -> tuple[grpc.StatusCode, str]:
-        code = await asyncio.wait_for(self.call.code(), PATIENCE)
-        return code, await self.call.details()
+        """The status with which the server ends the stream. It comes behind the responses, so these are read."""
+        async with asyncio.timeout(PATIENCE):
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                while await (self._reading or self.call.read()) is not grpc.aio.EOF:
+                    self._reading = None
+            return await self.call.code(), await self.call.details()
 
     def close(self) -> None:
         self.call.cancel()

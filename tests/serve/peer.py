@@ -47,7 +47,8 @@ class Peer(ABC):
         self.stop = self.store.watch(VIEW, self._changed)
 
     def _changed(self, types: frozenset[str], revision: int) -> None:
-        self.stream.on_change(types, revision)
+        if self.stream.on_change(types, revision):
+            self.stream.release()
 
     def reconnect(self) -> None:
         """A new stream of the same client, to the same store."""

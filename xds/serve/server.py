@@ -216,7 +216,7 @@ class XdsServer:
 
         def changed(types: frozenset[str], revision: int) -> None:
             if stream.on_change(types, revision):
-                self._pacer.wake(info.view.group, revision, session.awake)
+                self._pacer.changed(info.view.group, revision, session)
 
         self._sessions[info.number] = session
         self._groups.setdefault(info.view.group, {})[info.number] = session
@@ -229,6 +229,7 @@ class XdsServer:
         finally:
             settling.cancel()
             unwatch()
+            self._pacer.forget(info.view.group, session)
             del self._sessions[info.number], self._groups[info.view.group][info.number]
             if not self._groups[info.view.group]:
                 del self._groups[info.view.group]

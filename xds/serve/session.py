@@ -67,6 +67,11 @@ class Session:
             self._on_nack(type_url, verdict)
         self._report()
 
+    def release(self) -> None:
+        """What changed in the store may go out."""
+        self.stream.release()
+        self.awake.set()
+
     def settle(self) -> None:
         """The client has had time to ask for everything."""
         if self.stream.settle():
@@ -78,7 +83,7 @@ class Session:
 
 
 class Pacer:
-    """Wakes the streams of a group when something changes: at once, then at most every `interval` seconds.
+    """Lets the changes of a group go out: at once, then at most every `interval` seconds.
 
     Whoever waits for one change gets it without delay; who makes fifty in a row makes the streams write a few times.
     """
@@ -86,28 +91,33 @@ class Pacer:
     def __init__(self, interval: float) -> None:
         self._interval = interval
         self._leading: dict[str, int] = {}
-        self._waiting: dict[str, dict[asyncio.Event, None]] = {}
+        self._waiting: dict[str, dict[Session, None]] = {}
 
     def __len__(self) -> int:
         return len(self._leading)
 
-    def wake(self, group: str, revision: int, event: asyncio.Event) -> None:
-        """Set the event, for this revision of the group, as soon as may be."""
-        leading = self._leading.setdefault(group, revision)
-        if leading == revision:
-            if group not in self._waiting:
-                self._waiting[group] = {}
-                asyncio.get_running_loop().call_later(self._interval, self._elapsed, group)
-            event.set()
-        else:
-            self._waiting[group][event] = None
-
-    def _elapsed(self, group: str) -> None:
-        waiting = self._waiting[group]
-        if not waiting:
-            del self._waiting[group], self._leading[group]
+    def changed(self, group: str, revision: int, session: Session) -> None:
+        """Release what this session has of this revision of the group, as soon as may be."""
+        if self._leading.setdefault(group, revision) != revision:
+            self._waiting[group][session] = None
             return
+        if group not in self._waiting:
+            self._start(group)
+        session.release()
+
+    def forget(self, group: str, session: Session) -> None:
+        """The session has ended."""
+        self._waiting.get(group, {}).pop(session, None)
+
+    def _start(self, group: str) -> None:
         self._waiting[group] = {}
         asyncio.get_running_loop().call_later(self._interval, self._elapsed, group)
-        for event in waiting:
-            event.set()
+
+    def _elapsed(self, group: str) -> None:
+        waiting = self._waiting.pop(group)
+        if not waiting:
+            del self._leading[group]
+            return
+        self._start(group)
+        for session in waiting:
+            session.release()

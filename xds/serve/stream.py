@@ -61,6 +61,7 @@ class Stream(ABC, Generic[Request]):
         self._sent = 0
         self._watches: dict[str, Watch[Request]] = {}
         self._order: list[Watch[Request]] = []
+        self._held: set[Watch[Request]] = set()
         self._reported: dict[str, int] = {}
         self._settled = not info.aggregated
 
@@ -101,12 +102,19 @@ class Stream(ABC, Generic[Request]):
         return verdict
 
     def on_change(self, types: Iterable[str], revision: int) -> bool:
-        """Something of these types changed in the view. Says whether there may be something to send."""
-        dirty = [self._watches[type_url] for type_url in types if type_url in self._watches]
+        """Something of these types changed in the view. Says whether the client has asked for any of them; then
+        `release` is to follow, at once or a little later."""
+        dirty = [watch for type_url in types if (watch := self._watches.get(type_url)) is not None and watch.started]
         for watch in dirty:
-            if watch.started:
-                watch.dirty(revision)
+            watch.dirty(revision)
+        self._held.update(dirty)
         return bool(dirty)
+
+    def release(self) -> None:
+        """What changed may go out."""
+        for watch in self._held:
+            watch.release()
+        self._held.clear()
 
     def settle(self) -> bool:
         """The client has had time to ask for all that it wants. Says whether that was news."""
@@ -115,6 +123,9 @@ class Stream(ABC, Generic[Request]):
 
     def next_response(self, at: float) -> bytes | None:
         """The next response, made from the newest state, or None: then something has to happen first."""
+        if any(watch.make_due or watch.unmake_due for watch in self._order):
+            # Responses are made from the newest state of their type, so other types must not lag behind theirs.
+            self.release()
         response = self._make(at)
         if response is None and self._may_remove():
             response = self._unmake(at)

@@ -118,9 +118,13 @@ class Watch(ABC, Generic[Request]):
         """Take in a request; say what it says of a response, if it does."""
 
     def dirty(self, revision: int) -> None:
-        """Something of this type changed in the view, in this revision."""
+        """Something of this type changed in the view, in this revision: it is owed from now on, and due when `release`
+        says so."""
         if self._pending is None:
             self._pending = revision
+
+    def release(self) -> None:
+        """What changed may go out."""
         self.make_due = self.unmake_due = True
 
     def touch(self, names: Iterable[str]) -> None:
