@@ -31,3 +31,8 @@ proto: install ## generate the messages of the Manager and Daemon APIs
 	  --python_betterproto2_out=. --python_betterproto2_opt=client_generation=none,server_generation=none \
 	  byway/manager/v1/manager.proto byway/daemon/v1/daemon.proto
 .PHONY: proto
+
+demo: install ## watch developers intercept the same service without seeing each other (ARGS=--check, --exit)
+	@PYTHONPATH=. $(BIN)/python -m tools.demo $(ARGS)
+
+.PHONY: demo

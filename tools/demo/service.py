@@ -1,9 +1,10 @@
 """A small service for the demonstration: says who it is, asks the next service, and tells who answered at every hop.
 
-    python tools/demo/service.py --service orders --instance orders-1 --listen 127.0.0.1:21181 --next http://127.0.0.1:21091
+    python tools/demo/service.py --service orders --instance orders-1 --listen 127.0.0.1:21181 --next
+    http://127.0.0.1:21091
 
-It passes on the two headers by which a request finds its intercept further down: `x-telepresence-id` and `baggage`. That is
-what makes a chain of services carry a personal intercept, and all that an application has to do for it.
+It passes on the two headers by which a request finds its intercept further down: `x-telepresence-id` and `baggage`.
+That is what makes a chain of services carry a personal intercept, and all that an application has to do for it.
 """
 
 from __future__ import annotations

@@ -160,10 +160,15 @@ class Laptop:
             "connect", "--manager", address, "--token-file", str(token), "--host", host, *arguments
         ).stdout
 
+    def connected(self) -> bool:
+        """Whether the daemon has a session with the manager right now."""
+        done = self.byway("status", "-o", "json", check=False)
+        return done.returncode == 0 and json.loads(done.stdout)["state"] == "connected"
+
     @property
     def daemon_pid(self) -> int:
         """The daemon's process id."""
-        return int(self.json("status")["pid"])
+        return int(self.json("status")["daemon"]["pid"])
 
 
 @dataclass(slots=True)
