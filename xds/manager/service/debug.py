@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
 
 import grpc
 
@@ -13,7 +14,8 @@ from xds.compile import names
 from xds.manager.core import Manager
 from xds.manager.service.callers import CallError, Callers
 from xds.manager.service.manager import _guarded
-from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from xds.registry.intercept import Disposition
+from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, content_version
 from xds.serve.status import ClientStatus, TypeStatus
 from xds.serve.store import View
 
@@ -36,13 +38,59 @@ class DebugService:
             ]
         )
 
-    def _clients(self) -> list[ClientStatus]:
-        return self._manager.server.clients() if self._manager.server else []
+    def _clients(self) -> dict[str, list[ClientStatus]]:
+        """Streams by node id, the newest last: one that was cut off may be there until its end is noticed."""
+        found: dict[str, list[ClientStatus]] = {}
+        for client in self._manager.server.clients() if self._manager.server else []:
+            found.setdefault(client.stream.view.node, []).append(client)
+        return found
 
     async def _list_sidecars(self, _: v1.ListSidecarsRequest, context: Context) -> v1.ListSidecarsReply:
         self._callers.admin(context)
         now = time.time()
-        return v1.ListSidecarsReply(sidecars=[_sidecar(client, now) for client in self._clients()])
+        clients = self._clients()
+        nodes = {
+            names.node(key, instance)
+            for key, workload in self._manager.state.workloads.items()
+            for instance in workload.instances
+        }
+        return v1.ListSidecarsReply(
+            sidecars=[self._sidecar(node, clients[node], now) for node in sorted(clients)],
+            absent=sorted(nodes - clients.keys()),
+            rejected=list(self._rejected()),
+        )
+
+    def _rejected(self) -> Iterable[v1.Rejection]:
+        for one in sorted(self._manager.state.intercepts.values(), key=lambda one: one.sequence):
+            if one.disposition is Disposition.REJECTED:
+                yield v1.Rejection(
+                    intercept_id=one.id,
+                    name=one.spec.name,
+                    owner=one.owner,
+                    workload=str(one.spec.workload),
+                    reason=one.reason,
+                )
+
+    def _sidecar(self, node: str, clients: list[ClientStatus], now: float) -> v1.Sidecar:
+        newest = clients[-1].stream
+        types = _types(clients)
+        return v1.Sidecar(
+            node=node,
+            envoy_version=newest.user_agent.removeprefix("envoy/"),
+            transport=f"{newest.variant}, {'aggregated' if newest.aggregated else 'per type'}",
+            connected_seconds=max(0.0, now - newest.connected),
+            types=[
+                _type_state(name, types[type_url], self._intended(newest.view, types[type_url]), newest.connected, now)
+                for name, type_url in TYPES.items()
+                if type_url in types
+            ],
+            peer=newest.peer,
+        )
+
+    def _intended(self, view: View, status: TypeStatus) -> dict[str, str]:
+        """Name and version of each resource that a client asked for and is meant to have now."""
+        found = self._manager.store.snapshot(view, status.type_url).resources
+        return {name: one.version for name, one in found.items() if status.wildcard or name in status.names}
 
     async def _get_resources(self, request: v1.GetResourcesRequest, context: Context) -> v1.GetResourcesReply:
         self._callers.admin(context)
@@ -50,7 +98,8 @@ class DebugService:
         if type_url is None:
             raise CallError(grpc.StatusCode.INVALID_ARGUMENT, f"TYPE: {request.type!r} is none of {', '.join(TYPES)}")
         view = self._view(request.node)
-        acked = self._acked(request.node, type_url)
+        status = _types(self._clients().get(view.node, [])).get(type_url)
+        acked = status.acked if status else {}
         found = self._manager.store.snapshot(view, type_url).resources
         return v1.GetResourcesReply(
             resources=[
@@ -66,50 +115,45 @@ class DebugService:
         )
 
     def _view(self, node: str) -> View:
-        for key, workload in self._manager.state.workloads.items():
-            for instance in workload.instances:
-                if node in {names.node(key, instance), instance}:
-                    return View(str(key), names.node(key, instance))
-        raise CallError(grpc.StatusCode.NOT_FOUND, f"there is no node {node!r}; `xdsctl status` lists them")
-
-    def _acked(self, node: str, type_url: str) -> dict[str, str]:
-        for client in self._clients():
-            if client.stream.view.node == self._view(node).node and type_url in client.types:
-                return dict(client.types[type_url].acked)
-        return {}
-
-
-def _sidecar(client: ClientStatus, now: float) -> v1.Sidecar:
-    stream = client.stream
-    return v1.Sidecar(
-        node=stream.node_id,
-        envoy_version=stream.user_agent.removeprefix("envoy/"),
-        transport=f"{stream.variant}{'' if stream.aggregated else ', per type'}",
-        connected_seconds=max(0.0, now - stream.connected),
-        types=[
-            _type_state(name, client.types[type_url], stream.connected, now)
-            for name, type_url in TYPES.items()
-            if type_url in client.types
-        ],
-    )
+        found = [
+            View(str(key), names.node(key, instance))
+            for key, workload in self._manager.state.workloads.items()
+            for instance in workload.instances
+            if node in {names.node(key, instance), instance}
+        ]
+        if not found:
+            raise CallError(grpc.StatusCode.NOT_FOUND, f"there is no node {node!r}; `xdsctl status` lists them")
+        if len(found) > 1:
+            several = ", ".join(sorted(view.node for view in found))
+            raise CallError(grpc.StatusCode.INVALID_ARGUMENT, f"NODE: {node!r} may be any of {several}")
+        return found[0]
 
 
-def _type_state(name: str, status: TypeStatus, connected: float, now: float) -> v1.TypeState:
+def _types(clients: Iterable[ClientStatus]) -> dict[str, TypeStatus]:
+    """Each type's state on the newest of a node's streams that asked for it."""
+    return {type_url: status for client in clients for type_url, status in client.types.items()}
+
+
+def _type_state(
+    name: str, status: TypeStatus, intended: Mapping[str, str], connected: float, now: float
+) -> v1.TypeState:
     sent = status.last_sent
     since = max(sent.at if sent else connected, status.nack.at if status.nack else 0.0)
+    acked = dict(status.acked)
     return v1.TypeState(
         type=name,
         state=status.state,
         nack=status.nack.text if status.nack else "",
         age_seconds=max(0.0, now - since),
-        resources=len(status.acked),
-        sent_version=_digest(dict(sent.resources)) if sent else "",
-        acked_version=_digest(dict(status.acked)),
+        resources=len(acked),
+        sent_version=_digest(intended),
+        acked_version=_digest(acked),
+        intended=len(intended),
+        behind=sorted(one for one in intended.keys() | acked.keys() if intended.get(one) != acked.get(one)),
     )
 
 
-def _digest(versions: dict[str, str]) -> str:
-    """One short version for a set of resources: their own where there is one, else how many there are."""
-    if len(versions) == 1:
-        return next(iter(versions.values()))
-    return f"{len(versions)} resources" if versions else ""
+def _digest(versions: Mapping[str, str]) -> str:
+    """One version for a set of resources; empty for none."""
+    listing = "".join(f"{name}\0{versions[name]}\0" for name in sorted(versions))
+    return content_version(listing.encode()) if versions else ""

@@ -34,6 +34,7 @@ __all__ = (
     "Presence",
     "QuitReply",
     "QuitRequest",
+    "Rejection",
     "Resource",
     "RevokeReply",
     "RevokeRequest",
@@ -272,6 +273,9 @@ default_message_pool.register_message("byway.manager.v1", "GetResourcesReply", G
 @dataclass(eq=False, repr=False)
 class GetResourcesRequest(betterproto2.Message):
     node: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The node's id, or an instance's where no other workload has one of that id.
+    """
 
     type: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
@@ -432,6 +436,16 @@ default_message_pool.register_message("byway.manager.v1", "ListInterceptsRequest
 @dataclass(eq=False, repr=False)
 class ListSidecarsReply(betterproto2.Message):
     sidecars: "list[Sidecar]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    By node id. A node with several streams, one for each type or an old one that hasn't ended yet, is there once.
+    """
+
+    absent: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Node ids of the workloads' instances without a stream.
+    """
+
+    rejected: "list[Rejection]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
 
 
 default_message_pool.register_message("byway.manager.v1", "ListSidecarsReply", ListSidecarsReply)
@@ -587,6 +601,32 @@ default_message_pool.register_message("byway.manager.v1", "QuitRequest", QuitReq
 
 
 @dataclass(eq=False, repr=False)
+class Rejection(betterproto2.Message):
+    """
+    An intercept that is not routed because a sidecar refused it; the sidecar itself is in sync again by then.
+    """
+
+    intercept_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    owner: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    user@host
+    """
+
+    workload: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+
+    reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Envoy's text.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "Rejection", Rejection)
+
+
+@dataclass(eq=False, repr=False)
 class Resource(betterproto2.Message):
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -670,6 +710,14 @@ class Sidecar(betterproto2.Message):
     connected_seconds: "float" = betterproto2.field(4, betterproto2.TYPE_DOUBLE)
 
     types: "list[TypeState]" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    A type that it has never asked for is not there.
+    """
+
+    peer: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    The address that the stream came from, as gRPC writes it: ipv4:127.0.0.1:40312
+    """
 
 
 default_message_pool.register_message("byway.manager.v1", "Sidecar", Sidecar)
@@ -739,13 +787,27 @@ class TypeState(betterproto2.Message):
     """
 
     resources: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
+    """
+    How many it has acknowledged.
+    """
 
     sent_version: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    Of the newest resources sent and acknowledged.
+    One digest each over names and versions of the resources that it is meant to have now, of all that it asked for,
+    and of those that it has acknowledged. They are equal where it is in sync.
     """
 
     acked_version: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+
+    intended: "int" = betterproto2.field(8, betterproto2.TYPE_UINT32)
+    """
+    How many it is meant to have now.
+    """
+
+    behind: "list[str]" = betterproto2.field(9, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Names of resources that it has not acknowledged in the version that it is meant to have, or still has.
+    """
 
 
 default_message_pool.register_message("byway.manager.v1", "TypeState", TypeState)
