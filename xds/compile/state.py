@@ -41,7 +41,7 @@ def reach(session: Session, target: Target) -> Reach:
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """An intercept that sidecars have routes for. `away_since` is for people: when its laptop was last seen."""
+    """An intercept that sidecars have routes for. `away_since` is for people: since when its laptop does not answer."""
 
     intercept: Intercept
     laptops: Mapping[int, Reach]

@@ -7,8 +7,9 @@ All of it runs on one event loop and `commit` does not await, so a check and wha
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from xds.compile.workload import compile_workload
@@ -25,7 +26,7 @@ from xds.registry.state import State
 from xds.registry.workload import Workload, WorkloadId
 from xds.serve.resource import CLUSTER, ROUTE
 from xds.serve.server import XdsServer
-from xds.serve.status import Lag, Nack, StreamInfo
+from xds.serve.status import Lag, Nack, StreamInfo, SyncState
 from xds.serve.store import Store
 
 AWAITED = (CLUSTER, ROUTE)
@@ -54,6 +55,8 @@ class Manager:
         self.progress: defaultdict[WorkloadId, Pulse] = defaultdict(Pulse)
         self.attended: dict[str, int] = {}
         """Sessions whose laptop has spoken since the start and not hung up, with the epoch that it spoke of."""
+        self.closing = False
+        """The process is about to end. Laptops are no less there for it, whatever becomes of their streams."""
         self._rollouts: defaultdict[WorkloadId, Rollout] = defaultdict(Rollout)
         self._live: defaultdict[WorkloadId, dict[int, StreamInfo]] = defaultdict(dict)
         self._required: dict[WorkloadId, int] = {}
@@ -165,6 +168,29 @@ class Manager:
         if self.server is None:
             return []
         return self.server.lagging(str(key), self._required.get(key, 0), AWAITED)
+
+    async def in_force(self, keys: Iterable[WorkloadId], *, seconds: float) -> bool:
+        """Wait until every live sidecar of these workloads has acknowledged what is published now.
+
+        What a sidecar refuses is not waited for. False when the time is over before.
+        """
+        due = {key: self._required.get(key, 0) for key in keys}
+        try:
+            async with asyncio.timeout(seconds):
+                for key, revision in due.items():
+                    await self._acknowledged(key, revision)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _acknowledged(self, key: WorkloadId, revision: int) -> None:
+        pulse = self.progress[key]
+        while True:
+            seen = pulse.count
+            lags = self.server.lagging(str(key), revision, AWAITED) if self.server else []
+            if all(lag.state is SyncState.NACKED for lag in lags):
+                return
+            await pulse.wait(seen)
 
     def connected(self, key: WorkloadId) -> Mapping[str, StreamInfo]:
         """The live sidecars of a workload by node id."""

@@ -126,6 +126,7 @@ class Standalone:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self.manager.closing = True
             await server.stop(0.2)
             self._timers.save_activity()
             self._store.close()

@@ -25,11 +25,16 @@ def workload_state(state: State, workload: Workload, ids: Iterable[str], clock: 
 def _routed(state: State, intercept: Intercept, clock: Clock) -> Routed:
     session = state.session(intercept.session)
     laptops = {mapping.port: reach(session, mapping.target) for mapping in intercept.spec.ports}
-    return Routed(intercept, laptops, "" if session.present else _since(session, clock))
+    since = _away_since(intercept, session)
+    return Routed(intercept, laptops, "" if since is None else clock.wall(since).isoformat(timespec="seconds"))
 
 
-def _since(session: Session, clock: Clock) -> str:
-    return clock.wall(session.present_since).isoformat(timespec="seconds")
+def _away_since(intercept: Intercept, session: Session) -> float | None:
+    """When the laptop, or the first of the intercept's targets on it, ceased to answer; None where all of it does."""
+    if not session.present:
+        return session.present_since
+    reports = [session.targets.get(mapping.target) for mapping in intercept.spec.ports]
+    return min((one.since for one in reports if one and not one.health.usable), default=None)
 
 
 def put(store: Store, workload: Workload, compiled: Compiled) -> int:

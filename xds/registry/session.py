@@ -29,11 +29,14 @@ class TargetHealth(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TargetReport:
-    """A target's health and, for people, why. `returns` counts how often it became usable again."""
+    """A target's health and, for people, why. `returns` counts how often it became usable again; `since` is when it
+    last became usable or ceased to be (registry clock, seconds).
+    """
 
     health: TargetHealth = TargetHealth.UNKNOWN
     detail: str = ""
     returns: int = 0
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,9 @@ def presence(
 ) -> Change:
     """The laptop is there or not, and what it says of its targets (None: nothing new).
 
+    A target that an intercept needs and the laptop does not speak of stays as it was: a laptop that has just begun, or
+    has not heard of a new intercept yet, does not mean that anything has changed there.
+
     Raises StaleEpochError when a newer connection of the session has taken over: two copies of a laptop must not steal
     from each other for ever.
     """
@@ -74,7 +77,11 @@ def presence(
             f"this session was taken over by a newer connection from {session.host}; "
             "run `byway quit` and `byway connect` to start one of your own"
         )
-    reports = dict(session.targets) if targets is None else _counted(session.targets, targets)
+    reports = dict(session.targets)
+    if targets is not None:
+        needed = {mapping.target for one in state.of_session(key) for mapping in one.spec.ports}
+        unsaid = {target: report for target, report in reports.items() if target in needed}
+        reports = unsaid | _counted(session.targets, targets, now)
     if (present, reports) == (session.present, session.targets):
         return Change()
     draft = Draft(state)
@@ -86,13 +93,19 @@ def presence(
     return draft.change()
 
 
-def _counted(before: Mapping[Target, TargetReport], now: Mapping[Target, TargetReport]) -> dict[Target, TargetReport]:
+def _counted(
+    before: Mapping[Target, TargetReport], said: Mapping[Target, TargetReport], now: float
+) -> dict[Target, TargetReport]:
     """The new reports, each with the count of its target's returns carried on."""
     counted = {}
-    for target, report in now.items():
+    for target, report in said.items():
         old = before.get(target, TargetReport())
-        back = report.health.usable and not old.health.usable
-        counted[target] = replace(report, returns=old.returns + back)
+        same = report.health.usable == old.health.usable
+        counted[target] = replace(
+            report,
+            returns=old.returns + (report.health.usable and not same),
+            since=old.since if same else now,
+        )
     return counted
 
 

@@ -13,7 +13,7 @@ from xds.manager.store.codec import intercept_from_dict, intercept_to_dict, sess
 from xds.manager.store.errors import UnreadableError
 from xds.registry.intercept import Displacement, Intercept, InterceptSpec, PortMapping, Target
 from xds.registry.match import Condition, Field, Match
-from xds.registry.session import Session, TargetReport
+from xds.registry.session import Session, TargetHealth, TargetReport
 from xds.registry.workload import WorkloadId
 
 
@@ -33,7 +33,7 @@ def test_no_field_is_forgotten() -> None:
     displacement = sample()["displaced"]
     (mapping,), (condition,) = spec["ports"], spec["match"]
     written = [
-        (Session, {*session_to_dict(ANN), "targets"}),
+        (Session, set(session_to_dict(ANN))),
         (Intercept, set(intercept_to_dict(MINE))),
         (InterceptSpec, set(spec)),
         (WorkloadId, set(spec["workload"])),
@@ -48,9 +48,12 @@ def test_no_field_is_forgotten() -> None:
     assert [one.name for one in fields(Match)] == ["conditions"]
 
 
-def test_targets_are_not_kept() -> None:
-    session = Session("s", "u", "h", "t", "a", targets={Target("localhost", 1): TargetReport()})
-    assert session_from_dict(session_to_dict(session)).targets == {}
+def test_what_the_laptop_said_of_its_targets_is_kept_with_the_count_of_their_returns() -> None:
+    report = TargetReport(TargetHealth.STOPPED, "process 7 (python) is stopped", returns=3, since=12.5)
+    session = Session("s", "u", "h", "t", "a", targets={Target("localhost", 1): report})
+    assert session_from_dict(session_to_dict(session)).targets == session.targets
+    (written,) = cast("list[dict[str, object]]", session_to_dict(session)["targets"])
+    assert set(written) == {"target", *(one.name for one in fields(TargetReport))}
 
 
 def objects(data: Any) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from tests.manager.store.samples import ANN, BOB, MINE, NOW, change, intercept, 
 from xds.manager.store import LATENESS, SqliteStore, StoreError, StoreFullError
 from xds.registry.change import Change, Event, EventKind
 from xds.registry.intercept import Displacement, Disposition, Target
-from xds.registry.session import Session, TargetReport
+from xds.registry.session import Session, TargetHealth, TargetReport
 
 
 @pytest.fixture
@@ -183,12 +183,25 @@ class TestClocks:
 
 
 class TestWhatIsWritten:
-    def test_heartbeats_and_targets_write_nothing(self, path: Path) -> None:
+    def test_a_target_that_changed_is_written_without_a_sync(self, path: Path) -> None:
+        store, _ = SqliteStore.open(path, now=NOW)
+        store.save(change(ANN), now=NOW)
+        before = store.statistics()
+        gone = replace(ANN, targets={Target("localhost", 1): TargetReport(TargetHealth.NOT_LISTENING, since=NOW)})
+        store.save(change(gone), now=NOW + 2)
+        store.save(change(gone), now=NOW + 3)
+        after = store.statistics()
+        assert (after.lasting, after.passing) == (before.lasting, before.passing + 1)
+        store.save_activity([gone], now=NOW + 3)
+        store.close()
+        (report,) = reopen(path, now=NOW + 5).sessions[ANN.id].targets.values()
+        assert (report.health, report.since) == (TargetHealth.NOT_LISTENING, NOW + 2)  # It was 3 s ago, and still is.
+
+    def test_heartbeats_write_nothing(self, path: Path) -> None:
         store, _ = SqliteStore.open(path, now=NOW)
         store.save(change(ANN), now=NOW)
         before = commits(store)
         store.save(change(ANN), now=NOW + 1)
-        store.save(change(replace(ANN, targets={Target("localhost", 1): TargetReport()})), now=NOW + 2)
         store.save(Change(), now=NOW + 3)
         store.save(Change(sessions={"s-nobody": None}, intercepts={"i-none": None}), now=NOW + 4)
         assert commits(store) == before

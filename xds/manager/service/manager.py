@@ -20,6 +20,9 @@ from xds.manager.tokens import key_value, new_id, new_token, token_hash
 from xds.registry import intercepts, sessions
 from xds.registry.session import Session
 
+IN_FORCE = 2.0
+"""Seconds to wait until no sidecar sends anything to a laptop that left; one that is stuck doesn't hold up its user."""
+
 Q = TypeVar("Q")
 R = TypeVar("R")
 
@@ -114,10 +117,11 @@ class ManagerService:
 
     async def _quit(self, _: v1.QuitRequest, context: Context) -> v1.QuitReply:
         session = self._callers.session(context)
-        ended = [one.spec.name for one in self._manager.state.of_session(session.id)]
+        ended = self._manager.state.of_session(session.id)
         change = sessions.end(self._manager.state, session.id, by=session.owner, text="quit")
         self._manager.commit(change, peer=context.peer())
-        return v1.QuitReply(ended=ended)
+        await self._manager.in_force(change.dirty, seconds=IN_FORCE)
+        return v1.QuitReply(ended=[one.spec.name for one in ended])
 
     async def _list_workloads(self, request: v1.ListWorkloadsRequest, context: Context) -> v1.ListWorkloadsReply:
         session = self._active(context)
@@ -154,6 +158,7 @@ class ManagerService:
         shown = self._renderer.intercept(intercept, mine=True)
         change = intercepts.end(self._manager.state, intercept.id, by=session.owner, text="left")
         self._manager.commit(change, peer=context.peer())
+        await self._manager.in_force(change.dirty, seconds=IN_FORCE)
         return v1.LeaveInterceptReply(intercept=shown)
 
     async def _extend(self, _: v1.ExtendRequest, context: Context) -> v1.ExtendReply:
@@ -167,6 +172,7 @@ class ManagerService:
         text = f"revoked: {request.reason}" if request.reason else "revoked"
         change = intercepts.end(self._manager.state, intercept.id, by="the administrator", text=text)
         self._manager.commit(change, peer=context.peer())
+        await self._manager.in_force(change.dirty, seconds=IN_FORCE)
         return v1.RevokeReply(intercept=shown)
 
 

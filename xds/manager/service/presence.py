@@ -18,6 +18,8 @@ from xds.registry.session import Session, TargetReport
 SILENCE = 1.5
 """Seconds without a word after which a laptop counts as away: it speaks every half second, and traffic has to have left
 it within two seconds."""
+OVERSLEPT = 0.25
+"""Seconds by which a silence that ends late was the manager's own: it was stopped, or had too much to do."""
 
 
 class Attendance:
@@ -45,13 +47,17 @@ class Attendance:
 
     async def _listen(self, words: AsyncIterator[v1.Presence]) -> None:
         iterator = aiter(words)
+        clock = asyncio.get_running_loop().time
         pending = asyncio.ensure_future(anext(iterator, None))
         try:
             while True:
+                began = clock()
                 done, _ = await asyncio.wait({pending}, timeout=SILENCE)
                 if not done:
-                    # Not the end: a laptop that wakes up goes on where it was.
-                    self._away()
+                    # Who slept itself can't tell who was silent; what was said meanwhile is still to be read.
+                    # Nor is silence the end: a laptop that wakes up goes on where it was.
+                    if clock() - began < SILENCE + OVERSLEPT:
+                        self._away()
                     continue
                 word = pending.result()
                 if word is None:
@@ -78,6 +84,8 @@ class Attendance:
 
     def _away(self) -> None:
         manager = self._manager
+        if manager.closing:
+            return
         with suppress(errors.RegistryError):
             manager.commit(
                 sessions.presence(

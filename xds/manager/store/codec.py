@@ -4,7 +4,8 @@ Written out field by field, so that a renamed attribute can't silently change wh
 field that is missing, unknown or of another type makes the whole object unreadable, since an intercept of which one
 condition was skipped would take requests that nobody asked it to take.
 
-What the laptop says of its targets isn't kept: it is said anew as soon as the laptop is back.
+What the laptop said of its targets is kept too: a manager that starts again must give the sidecars what they have, or
+it would cut what is in flight for nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from xds.registry.intercept import (
     WhenDown,
 )
 from xds.registry.match import Condition, Field, FieldKind, Match, Op
-from xds.registry.session import Session
+from xds.registry.session import Session, TargetHealth, TargetReport
 from xds.registry.workload import WorkloadId
 
 Json = dict[str, object]
@@ -33,7 +34,7 @@ T = TypeVar("T")
 
 
 def session_to_dict(session: Session) -> Json:
-    """A session without its targets; times as they are, in seconds."""
+    """A session; times as they are, in seconds."""
     return {
         "id": session.id,
         "user": session.user,
@@ -45,6 +46,16 @@ def session_to_dict(session: Session) -> Json:
         "present": session.present,
         "present_since": session.present_since,
         "returns": session.returns,
+        "targets": [
+            {
+                "target": {"host": target.host, "port": target.port},
+                "health": report.health.value,
+                "detail": report.detail,
+                "returns": report.returns,
+                "since": report.since,
+            }
+            for target, report in session.targets.items()
+        ],
     }
 
 
@@ -62,6 +73,7 @@ def session_from_dict(data: object) -> Session:
         present=take("present", _flag),
         present_since=take("present_since", _number),
         returns=take("returns", _integer),
+        targets=take("targets", lambda value: dict(_report(item) for item in _list(value))),
     )
     take.nothing_left()
     return session
@@ -158,6 +170,19 @@ def _target(data: object) -> Target:
     target = Target(take("host", _text), take("port", _integer))
     take.nothing_left()
     return target
+
+
+def _report(data: object) -> tuple[Target, TargetReport]:
+    take = _Fields(data, "what is known of a target")
+    target = take("target", _target)
+    report = TargetReport(
+        health=take("health", lambda value: TargetHealth(_text(value))),
+        detail=take("detail", _text),
+        returns=take("returns", _integer),
+        since=take("since", _number),
+    )
+    take.nothing_left()
+    return target, report
 
 
 def _condition(data: object) -> Condition:

@@ -133,7 +133,7 @@ class SqliteStore:
     def save(self, change: Change, *, now: float) -> None:
         """Store a change; on return it is on the disk. `now` is the registry clock, seconds.
 
-        Targets are never stored, activity only where it is due, presence at once but without a sync. Raises StoreError
+        Activity is stored only where it is due, presence and targets at once but without a sync. Raises StoreError
         (StoreFullError when there is no room) for what lasts; then nothing of the change is stored.
         """
         refused = f"not done: {_describe(change)}"
@@ -185,7 +185,7 @@ class SqliteStore:
         return (
             not same_but_passing(session, kept)
             or keep.last_activity != kept.last_activity
-            or (session.present, session.returns) != (kept.present, kept.returns)
+            or (session.present, session.returns, session.targets) != (kept.present, kept.returns, kept.targets)
         )
 
     def _lasts(self, key: str, session: Session | None) -> bool:

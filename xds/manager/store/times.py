@@ -27,7 +27,13 @@ LATENESS: Final = 60.0
 
 def shift_session(session: Session, by: float) -> Session:
     """The session with its times on another clock."""
-    return replace(session, last_activity=session.last_activity + by, present_since=session.present_since + by)
+    targets = {target: replace(report, since=report.since + by) for target, report in session.targets.items()}
+    return replace(
+        session,
+        last_activity=session.last_activity + by,
+        present_since=session.present_since + by,
+        targets=targets,
+    )
 
 
 def shift_intercept(intercept: Intercept, by: float) -> Intercept:
@@ -59,8 +65,8 @@ def to_keep(session: Session, kept: Session | None) -> Session:
     each restart would add another.
     """
     if kept is None or session.last_activity - kept.last_activity > LATENESS:
-        return replace(session, targets={})
-    return replace(session, last_activity=kept.last_activity, targets={})
+        return session
+    return replace(session, last_activity=kept.last_activity)
 
 
 def same_but_passing(session: Session, kept: Session) -> bool:
