@@ -1,4 +1,4 @@
-"""The first message of each class costs a hundred times what the next ones do: have that behind us before anybody waits."""
+"""The first message of each class costs a hundred times what the next ones do: that is better behind us."""
 
 from __future__ import annotations
 
