@@ -36,3 +36,23 @@ demo: install ## watch developers intercept the same service without seeing each
 	@PYTHONPATH=. $(BIN)/python -m tools.demo $(ARGS)
 
 .PHONY: demo
+
+test: install ## run every test: unit, golden, property and end-to-end with real Envoys (ARGS=-k name)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: install ## ruff, mypy --strict and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@PYTHONPATH=tools $(BIN)/lint-imports --no-cache
+
+goldens: install ## rewrite the golden files from what the code says now; look at the difference before you commit
+	@BYWAY_REWRITE_GOLDENS=1 $(BIN)/python -m pytest -q tests $(ARGS)
+
+wheel: install ## build the wheel into dist/
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null && ls dist
+
+clean: ## remove the virtual environment and everything else that was made
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: test lint goldens wheel clean
