@@ -123,13 +123,14 @@ async def test_the_next_daemon_resumes_what_a_killed_one_left(connected: Laptop,
     assert manager.session.reply.epoch == 2
 
 
-async def test_a_token_of_a_session_that_is_gone_is_forgotten(connected: Laptop, manager: FakeManager) -> None:
+async def test_a_resume_token_that_is_not_known_is_presented_once(connected: Laptop, manager: FakeManager) -> None:
     os.kill(connected.pid, signal.SIGKILL)
-    manager.sessions.clear()
-    result = await connected.byway("connect", "--host", "laptop")
-    assert result.code == 0, result.err
-    assert manager.connects[-1].resume_token == ""
+    manager.fail["Connect"] = Failure(grpc.StatusCode.NOT_FOUND, "no such session")
+    connecting = asyncio.create_task(connected.byway("connect", "--host", "laptop"))
+    await until(lambda: manager.connects[-1].resume_token == "" and len(manager.connects) > 2)
+    del manager.fail["Connect"]
     assert manager.connects[-1].adopt
+    await connecting
 
 
 async def test_a_session_token_goes_to_no_other_manager(connected: Laptop, manager: FakeManager) -> None:
@@ -163,15 +164,26 @@ async def test_a_newer_epoch_is_final(connected: Laptop, manager: FakeManager) -
 
 
 async def test_a_session_that_ended_is_final_and_says_what_to_do(connected: Laptop, manager: FakeManager) -> None:
+    text = "the session has ended; your session was ended: idle for 24h"
+    manager.fail["Attend"] = Failure(grpc.StatusCode.NOT_FOUND, text)
+    manager.session.changed.set()
+    await until(lambda: not manager.present)
+    result = await connected.byway("status")
+    assert result.code == 3
+    assert "ended: the session has ended: idle for 24h; run `byway connect` for a new one" in result.out
+    assert not connected.files.session.exists()
+
+
+async def test_a_session_that_was_lost_in_an_outage_is_replaced_and_the_user_told(
+    connected: Laptop, manager: FakeManager
+) -> None:
+    await connected.byway("intercept", "orders", "-p", "8080")
     await manager.stop()
     manager.sessions.clear()
     await manager.start()
-    await until(lambda: "GetVersion" in manager.calls)
-    await until(lambda: "ended" in connected.files.log.read_text())
-    result = await connected.byway("status")
-    assert result.code == 3
-    assert "ended: the session has ended; run `byway connect` for a new one" in result.out
-    assert not connected.files.session.exists()
+    await until(lambda: manager.present)
+    (told,) = (await connected.byway("status", "-o", "json")).json["notifications"]
+    assert "a new one was opened, without orders: run `byway intercept` again" in told["text"]
 
 
 async def test_nobody_else_may_open_socket_log_or_session(connected: Laptop) -> None:

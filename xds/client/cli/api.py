@@ -90,6 +90,11 @@ def conflict_of(error: grpc.aio.AioRpcError) -> Conflict | None:
     return None
 
 
+def advised(message: str) -> bool:
+    """Whether the manager's sentence says what to do already: its advice follows a semicolon."""
+    return ";" in message
+
+
 def failure_of(error: grpc.aio.AioRpcError) -> FailureError:
     """What a gRPC error means to the user."""
     code = error.code()

@@ -7,6 +7,7 @@ already on its way the intercept is left by name.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 import signal
 from dataclasses import dataclass
@@ -22,13 +23,15 @@ from xds.api.byway.manager.v1 import (
     CreateInterceptRequestPortFlag,
     Intercept,
     InterceptProgress,
+    ListInterceptsRequest,
     MatchFlags,
     SidecarStateState,
     Target,
+    TargetStateState,
 )
 from xds.api.services import Manager
 from xds.client.cli import envfiles
-from xds.client.cli.api import daemon_channel, failure_of
+from xds.client.cli.api import advised, daemon_channel, failure_of
 from xds.client.cli.failure import Exit, FailureError
 from xds.client.cli.follow import Follower
 from xds.client.cli.leave import leave_one
@@ -38,6 +41,8 @@ from xds.client.cli.runner import Signals, check_command, ignore, run_command
 from xds.client.cli.views import acknowledged, intercept_data, match_text, port_text
 from xds.paths import StateDir
 
+LOOK = 1.5
+LOOK_INTERVAL = 0.05
 GRACE = 10.0
 """Seconds beyond --timeout for the manager's own answer to arrive."""
 
@@ -133,6 +138,7 @@ async def _follow_and_run(channel: grpc.aio.Channel, wishes: Wishes, signals: Si
     intercept = progress.intercept
     assert intercept is not None
     try:
+        intercept = await looked_at(channel, intercept)
         environment = {**progress.environment, envfiles.INTERCEPT_ID: intercept.id}
         warnings = envfiles.write_files(environment, wishes.env_file, wishes.env_json)
         announce(wishes, intercept, [*progress.warnings, *warnings])
@@ -175,6 +181,17 @@ async def follow(channel: grpc.aio.Channel, wishes: Wishes) -> InterceptProgress
     return last
 
 
+async def looked_at(channel: grpc.aio.Channel, intercept: Intercept) -> Intercept:
+    """The intercept once the daemon has looked at its targets, which begins with its creation: who answers is known."""
+    with contextlib.suppress(TimeoutError, grpc.aio.AioRpcError):
+        async with asyncio.timeout(LOOK):
+            while any(port.target_state == TargetStateState.UNKNOWN for port in intercept.ports):
+                reply = await Manager.LIST_INTERCEPTS(channel, ListInterceptsRequest())
+                intercept = next((one for one in reply.intercepts if one.id == intercept.id), intercept)
+                await asyncio.sleep(LOOK_INTERVAL)
+    return intercept
+
+
 def creation_failure(error: grpc.aio.AioRpcError, wishes: Wishes) -> FailureError:
     """What a failed creation means."""
     failure = failure_of(error)
@@ -185,10 +202,13 @@ def creation_failure(error: grpc.aio.AioRpcError, wishes: Wishes) -> FailureErro
         local = not details or "deadline exceeded" in details.lower()
         late = f"not every sidecar of {wishes.workload} confirmed within {wishes.timeout:g} s"
         failure.message = late if local else details.rstrip(".")
-        failure.hint = "nothing was left behind; try a longer --timeout, or see `byway list`"
-    elif code is grpc.StatusCode.NOT_FOUND:
+        failure.hint = "nothing was left behind; try a longer --timeout" if local else ""
+    elif code is grpc.StatusCode.ABORTED:
+        # Ended or displaced by somebody while it was being created; the session is well.
+        failure.code, failure.exit_code = "aborted", int(Exit.FAILED)
+    elif code is grpc.StatusCode.NOT_FOUND and not advised(failure.message):
         failure.hint = "see `byway list`"
-    elif code is grpc.StatusCode.ALREADY_EXISTS:
+    elif code is grpc.StatusCode.ALREADY_EXISTS and not advised(failure.message):
         failure.hint = "give it another name with --name, or `byway leave` the old one"
     return failure
 
@@ -208,16 +228,10 @@ def curl_line(intercept: Intercept) -> str:
     """A command line that makes a request which matches; empty where the manager gave none."""
     if not intercept.curl_args:
         return ""
-    *arguments, last = intercept.curl_args
-    if arguments[:1] == ["curl"]:
-        del arguments[0]
-    # The manager may not know where the caller reaches the workload: then the cluster's name for it stands there.
-    path = last.removeprefix("http://localhost")
-    if path.startswith("/"):
-        namespace, _, name = intercept.workload.split("/")
-        port = intercept.ports[0].port if intercept.ports else 80
-        last = f"http://{name}.{namespace}:{port}{path}"
-    return shlex.join(["curl", *arguments, last])
+    *arguments, path = intercept.curl_args
+    namespace, _, name = intercept.workload.split("/")
+    port = intercept.ports[0].port if intercept.ports else 80
+    return shlex.join(["curl", *arguments, f"http://{name}.{namespace}:{port}{path}"])
 
 
 def announce(wishes: Wishes, intercept: Intercept, warnings: list[str]) -> None:
@@ -237,15 +251,21 @@ def summary(intercept: Intercept) -> str:
     """The intercept in a few lines."""
     kind = f"{intercept.kind}, shared" if intercept.shared else intercept.kind
     answered = styled(intercept.answered_by, fg="green" if intercept.laptop_answers else "yellow")
-    absent = sum(each.state == SidecarStateState.ABSENT for each in intercept.sidecars)
-    sidecars = f"{acknowledged(intercept)} confirmed" + (f", {absent} not connected" if absent else "")
     down = "503 from the sidecar" if intercept.when_down == "fail" else "the cluster answers"
     lines = [
         ("Port" if len(intercept.ports) == 1 else "Ports", ", ".join(port_text(port) for port in intercept.ports)),
         ("Match", match_text(intercept)),
         ("Answered by", answered),
         ("When down", down),
-        ("Sidecars", sidecars),
+        ("Sidecars", sidecars_text(intercept)),
     ]
     head = f"Intercepting {intercept.workload} as {intercept.name} ({kind}, {intercept.id})\n"
     return head + "".join(f"  {label + ':':<13}{value}\n" for label, value in lines)
+
+
+def sidecars_text(intercept: Intercept) -> str:
+    """How many sidecars have it."""
+    absent = sum(each.state == SidecarStateState.ABSENT for each in intercept.sidecars)
+    if absent == len(intercept.sidecars):
+        return "none is connected now; each gets it when it connects"
+    return f"{acknowledged(intercept)} confirmed" + (f", {absent} not connected" if absent else "")

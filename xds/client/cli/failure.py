@@ -35,7 +35,9 @@ class FailureError(Exception):
         return {"error": {"code": self.code, "message": self.message, "hint": self.hint, **self.details}}
 
     def __str__(self) -> str:
-        return f"{self.message}; {self.hint}" if self.hint else self.message
+        if not self.hint:
+            return self.message
+        return f"{self.message}{' ' if self.message.endswith('?') else '; '}{self.hint}"
 
 
 def usage(message: str, *, hint: str = "") -> FailureError:

@@ -63,13 +63,13 @@ async def leave_one(channel: grpc.aio.Channel, name: str) -> Intercept | None:
 
     from xds.api.byway.manager.v1 import LeaveInterceptRequest
     from xds.api.services import Manager
-    from xds.client.cli.api import CALL_TIMEOUT, failure_of
+    from xds.client.cli.api import CALL_TIMEOUT, advised, failure_of
 
     try:
         reply = await Manager.LEAVE_INTERCEPT(channel, LeaveInterceptRequest(name=name), timeout=CALL_TIMEOUT)
     except grpc.aio.AioRpcError as error:
         failure = failure_of(error)
-        if error.code() is grpc.StatusCode.NOT_FOUND:
+        if error.code() is grpc.StatusCode.NOT_FOUND and not advised(failure.message):
             failure.hint = "see `byway list --intercepts`"
         raise failure from error
     return reply.intercept

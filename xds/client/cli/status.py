@@ -95,20 +95,19 @@ def status_text(reply: GetStatusReply, *, wide: bool) -> str:
         text += "\n" + intercepts_table(reply.session.intercepts, wide=wide, owners=False)
     shown = reply.notifications if wide else reply.notifications[-SHOWN_NOTIFICATIONS:]
     if shown:
+        ages = [f"{duration(each.seconds_ago)} ago" for each in shown]
+        wide_age = max(map(len, ages))
         text += "\nLately:\n"
         text += "".join(
-            f"  {duration(each.seconds_ago)} ago  {styled(each.text, fg='yellow') if each.warning else each.text}\n"
-            for each in shown
+            f"  {age.rjust(wide_age)}  {styled(each.text, fg='yellow') if each.warning else each.text}\n"
+            for age, each in zip(ages, shown, strict=True)
         )
     return text
 
 
 def session_text(reply: GetStatusReply) -> str:
-    """The session's two clocks, in words."""
+    """When the session ends, in words. Not how long it was idle: this very command ended that."""
     session = reply.session
     if session is None or reply.state in {"refused", "ended"}:
         return ""
-    text = f"idle for {duration(session.idle_seconds)}, ends in {duration(session.expires_in_seconds)} without activity"
-    if session.inactive:
-        text += "; it can't block others, until you use it again"
-    return text
+    return f"ends in {duration(session.expires_in_seconds)} without activity"

@@ -26,7 +26,6 @@ from xds import __version__
 from xds.api.byway.manager.v1 import (
     ConnectReply,
     ConnectRequest,
-    GetVersionRequest,
     Notice,
     Presence,
     QuitRequest,
@@ -39,7 +38,7 @@ from xds.client.daemon.clock import Activity
 from xds.client.daemon.notifications import Notifications
 from xds.client.daemon.probe import Prober
 from xds.client.daemon.session_file import SavedSession
-from xds.client.daemon.verdict import LinkState, Verdict, ended, judge_attend, judge_connect
+from xds.client.daemon.verdict import LinkState, Verdict, judge_attend, judge_connect
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +81,7 @@ class Link:
         self.reply: ConnectReply | None = None
         self.session: Session | None = None
         self._session_at = 0.0
+        self._quitting = False
         self._nudge = asyncio.Event()
         self.prober = Prober(changed=self._nudge.set, clock=time.monotonic)
         saved = SavedSession.load(config.session_file)
@@ -127,6 +127,8 @@ class Link:
 
     async def quit(self) -> list[str]:
         """End the session. Returns the names of its intercepts; raises grpc.aio.AioRpcError."""
+        # The manager ends Attend then, which is no news to who asked for it.
+        self._quitting = True
         reply = await Manager.QUIT(self.channel, QuitRequest(), metadata=bearer(self.token), timeout=QUIT_TIMEOUT)
         self.forget()
         return list(reply.ended)
@@ -137,8 +139,11 @@ class Link:
 
     async def _once(self) -> None:
         """Connect and attend. Returns when an attended session was lost; raises LostError, FinalError."""
-        self.reply = await self._connect()
-        self._save(self.reply)
+        reply = await self._connect()
+        if self.reply is not None and reply.session_id != self.reply.session_id:
+            self._tell_of_new_session()
+        self.reply = reply
+        self._save(reply)
         notices = cast("Any", Manager.ATTEND(self.channel, self._presences(), metadata=bearer(self.token)))
         attended = False
         try:
@@ -168,28 +173,14 @@ class Link:
             if gone and self.reply is None:
                 self._saved = None
                 raise LostError from error
-            if gone and await self._user_is_known():
-                verdict = ended(error.details() or "")
-            else:
-                verdict = judge_connect(
-                    error.code(), error.details() or "", manager=self.config.manager, token_file=self.config.token_file
-                )
+            verdict = judge_connect(
+                error.code(), error.details() or "", manager=self.config.manager, token_file=self.config.token_file
+            )
         except OSError as error:
             text = f"cannot read the token file {self.config.token_file}: {error.strerror}"
             verdict = Verdict(LinkState.REFUSED, f"{text}; run `byway connect --token-file FILE`")
         self._settle(verdict)
         raise LostError
-
-    async def _user_is_known(self) -> bool:
-        """Whether the manager knows the user's token: then what it doesn't know is the session."""
-        try:
-            token = await self._user_token()
-            await Manager.GET_VERSION(
-                self.channel, GetVersionRequest(), metadata=bearer(token), timeout=CONNECT_TIMEOUT
-            )
-        except (grpc.aio.AioRpcError, OSError):
-            return False
-        return True
 
     async def _user_token(self) -> str:
         # Read anew each time: tokens may be rotated.
@@ -205,6 +196,13 @@ class Link:
             adopt=not resume,
         )
         return await Manager.CONNECT(self.channel, request, metadata=bearer(token), timeout=CONNECT_TIMEOUT)
+
+    def _tell_of_new_session(self) -> None:
+        lost = [intercept.name for intercept in self.session.intercepts] if self.session is not None else []
+        text = "the session ended while the manager could not be reached; a new one was opened"
+        if lost:
+            text += f", without {', '.join(lost)}: run `byway intercept` again"
+        self.notifications.tell(text, warning=True)
 
     def _save(self, reply: ConnectReply) -> None:
         saved = SavedSession(
@@ -244,12 +242,13 @@ class Link:
 
     def _settle(self, verdict: Verdict) -> None:
         """Take a verdict; raises FinalError where it is final."""
-        if (verdict.state, verdict.detail) != (self.state, self.detail):
+        if (verdict.state, verdict.detail) != (self.state, self.detail) and not self._quitting:
             log.warning("%s: %s", verdict.state, verdict.detail)
         self.state, self.detail = verdict.state, verdict.detail
         if verdict.state.final:
             self.prober.watch([])
             if verdict.state is LinkState.ENDED:
                 self.forget()
-            self.notifications.tell(verdict.detail, warning=True)
+            if not self._quitting:
+                self.notifications.tell(verdict.detail, warning=True)
             raise FinalError

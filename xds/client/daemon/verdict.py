@@ -103,6 +103,6 @@ def taken_over(details: str) -> Verdict:
 
 def ended(details: str) -> Verdict:
     """The manager does not have the session any more."""
-    why = said(details).removeprefix("the session has ended").removeprefix(":").strip()
+    why = said(details).removeprefix("the session has ended").lstrip(":; ").removeprefix("your session was ended: ")
     text = "the session has ended" + (f": {why}" if why else "")
     return Verdict(LinkState.ENDED, f"{text}; {AGAIN} for a new one")

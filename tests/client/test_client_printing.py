@@ -1,0 +1,229 @@
+"""Help pages and tables, as they were when somebody last looked at them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.client.fake import BOBS
+from tests.client.golden import check_golden
+from xds.api.byway.daemon.v1 import GetStatusReply, PastNotification
+from xds.api.byway.manager.v1 import (
+    Intercept,
+    Port,
+    PortMapping,
+    Session,
+    SidecarState,
+    SidecarStateState,
+    Target,
+    TargetStateState,
+    Workload,
+)
+from xds.client.cli import follow
+from xds.client.cli.creation import summary
+from xds.client.cli.main import COMMANDS, SECTIONS, cli
+from xds.client.cli.output import data, pairs, table, width
+from xds.client.cli.status import status_data, status_text
+from xds.client.cli.views import intercept_data, intercepts_table, workload_data, workloads_table
+from xds.client.words import duration
+
+OWN = [name for name, (path, _) in COMMANDS.items() if path.startswith("xds.client")]
+
+WORKLOADS = [
+    Workload(
+        id="dev/deployment/orders",
+        ports=[Port(number=8080, name="http", protocol="http"), Port(number=9090, protocol="tcp")],
+        instances=["orders-1", "orders-2"],
+        connected=["orders-1", "orders-2"],
+        mine=["orders", "orders-api"],
+        others=2,
+    ),
+    Workload(id="dev/deployment/cart", ports=[Port(number=80)], instances=["a", "b"], connected=["b"], others=1),
+    Workload(id="dev/deployment/mail", ports=[Port(number=25)], instances=["mail-1"]),
+    Workload(id="prod/statefulset/store", ports=[Port(number=6379)]),
+    Workload(id="prod/deployment/worker", instances=["w"], connected=["w"]),
+]
+
+OWN_INTERCEPT = Intercept(
+    id="i-1",
+    session_id="s-1",
+    owner="alice@laptop",
+    name="orders",
+    workload="dev/deployment/orders",
+    ports=[
+        PortMapping(
+            port=8080,
+            port_name="http",
+            target=Target(host="localhost", port=9101),
+            target_state=TargetStateState.NOT_LISTENING,
+            target_detail="nothing listens on localhost:9101",
+        )
+    ],
+    match_flags=["--http-header=auto", "--http-path-prefix=/api/"],
+    kind="personal",
+    when_down="cluster",
+    disposition="active",
+    answered_by="cluster: nothing listens on localhost:9101",
+    sidecars=[
+        SidecarState(instance="orders-1", state=SidecarStateState.ACKED),
+        SidecarState(instance="orders-2", state=SidecarStateState.ABSENT, detail="no sidecar is connected"),
+    ],
+    curl_args=["-H", "x-telepresence-id: alice-1f2e3d", "/api/"],
+    mine=True,
+)
+DISPLACED = Intercept(
+    id="i-2",
+    owner="alice@laptop",
+    name="日本",
+    workload="dev/deployment/mail",
+    ports=[PortMapping(port=25, target=Target(host="::1", port=2525))],
+    kind="global",
+    shared=True,
+    when_down="fail",
+    disposition="displaced",
+    displaced_by="bob@tower",
+    displaced_seconds=4000.0,
+    answered_by="cluster: the intercept is displaced",
+    mine=True,
+)
+INTERCEPTS = [OWN_INTERCEPT, DISPLACED, BOBS]
+
+STATUS = GetStatusReply(
+    state="connected",
+    manager_address="127.0.0.1:15010",
+    manager_version="9.9.9",
+    version="0.1.0",
+    user="alice",
+    host="laptop",
+    session_id="s-1",
+    epoch=3,
+    key_name="x-telepresence-id",
+    key_value="alice-1f2e3d",
+    pid=4711,
+    session=Session(
+        id="s-1",
+        user="alice",
+        host="laptop",
+        idle_seconds=700.0,
+        present=True,
+        expires_in_seconds=85_700.0,
+        inactive=True,
+        intercepts=[OWN_INTERCEPT],
+    ),
+    notifications=[
+        PastNotification(seconds_ago=65.0, text="intercept 'mail' was displaced by bob@tower", warning=True),
+        PastNotification(seconds_ago=2.0, text="intercept 'mail' is back", warning=False),
+    ],
+)
+
+
+@pytest.mark.parametrize("command", ["", *OWN])
+def test_help_page(command: str) -> None:
+    result = CliRunner().invoke(cli, [*command.split(), "--help"], prog_name="byway")
+    assert result.exit_code == 0
+    check_golden(f"help-{command or 'byway'}", result.output)
+
+
+@pytest.mark.parametrize("command", OWN)
+def test_the_overview_says_of_a_command_what_its_own_help_says(command: str) -> None:
+    path, line = COMMANDS[command]
+    module, _, name = path.partition(":")
+    assert getattr(importlib.import_module(module), name).short_help == line
+
+
+def test_every_command_is_in_one_section_of_the_overview() -> None:
+    assert sorted(COMMANDS) == sorted(name for names in SECTIONS.values() for name in names)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_table_of_workloads(wide: bool) -> None:
+    check_golden(f"workloads{'-wide' if wide else ''}", workloads_table(WORKLOADS, wide=wide))
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("owners", [False, True])
+def test_table_of_intercepts(wide: bool, owners: bool) -> None:
+    name = f"intercepts{'-all' if owners else ''}{'-wide' if wide else ''}"
+    check_golden(name, intercepts_table(INTERCEPTS, wide=wide, owners=owners))
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_status(wide: bool) -> None:
+    check_golden(f"status{'-wide' if wide else ''}", status_text(STATUS, wide=wide))
+
+
+def test_status_of_a_refused_session() -> None:
+    reply = GetStatusReply(state="refused", detail="the token is unknown; do this", manager_address="127.0.0.1:1")
+    check_golden("status-refused", status_text(reply, wide=False))
+
+
+def test_summary_of_a_new_intercept() -> None:
+    check_golden("summary", summary(OWN_INTERCEPT) + summary(BOBS))
+
+
+def test_progress_shows_first_who_has_not_confirmed() -> None:
+    states = [SidecarStateState.ACKED, SidecarStateState.WAITING, SidecarStateState.NACKED, SidecarStateState.ABSENT]
+    sidecars = [
+        SidecarState(
+            instance=f"orders-{number:02}", state=states[number % 4], detail="bad regex" if number == 2 else ""
+        )
+        for number in range(23)
+    ]
+    shown = follow.lines(Intercept(workload="dev/deployment/orders", sidecars=sidecars))
+    check_golden("progress", "\n".join(shown) + "\n")
+
+
+@pytest.mark.parametrize("output", ["json", "yaml"])
+def test_data_for_programs(output: str) -> None:
+    value = {
+        "intercepts": [intercept_data(each) for each in INTERCEPTS],
+        "workloads": [workload_data(each) for each in WORKLOADS],
+        "status": status_data(STATUS),
+    }
+    text = data(value, output)
+    check_golden(f"data-{output}", text)
+    assert (json.loads(text) if output == "json" else yaml.safe_load(text)) == value
+
+
+def test_an_enum_value_of_a_newer_manager_is_shown_as_unknown() -> None:
+    newer = PortMapping.parse(bytes([32, 77]))  # target_state = 77
+    assert intercept_data(Intercept(ports=[newer]))["ports"][0]["target_state"] == "unknown"
+
+
+@given(st.lists(st.lists(st.text("ab ü日\u0301", max_size=6), min_size=3, max_size=3), max_size=6))
+def test_columns_of_a_table_begin_where_their_heading_does(rows: list[list[str]]) -> None:
+    lines = table(["ONE", "TWO", "THREE"], rows).splitlines()
+    assert len(lines) == len(rows) + 1
+    start = lines[0].index("THREE")
+    for line, row in zip(lines[1:], rows, strict=True):
+        last = row[2].rstrip() if row[2] else "-"
+        assert width(line) <= start + width(last)
+        assert line.endswith(last)
+        assert not last or width(line) == start + width(last)
+
+
+def test_pairs_leave_out_what_is_empty() -> None:
+    assert pairs([("A", "1"), ("Long", ""), ("Bb", "2")]) == "A:   1\nBb:  2\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0s"),
+        (59.4, "59s"),
+        (59.6, "1m"),
+        (150, "2m30s"),
+        (599.6, "10m"),
+        (3599, "1h"),
+        (86399, "24h"),
+        (180000, "2d2h"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
