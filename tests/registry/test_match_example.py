@@ -58,9 +58,17 @@ def test_curl_as_printed_sends_a_request_that_envoy_takes(tmp_path: Path) -> Non
 
 
 def test_a_match_that_nothing_satisfies_has_no_example() -> None:
-    impossible = match_of("x-user~=a^b")
+    impossible = match_of("auto", "x-id=carol", baggage=("x-id=carol",))
     assert example_request(impossible) is None
     assert curl_args(impossible) is None
+
+
+def test_bytes_that_cannot_be_typed_are_escaped_in_words_and_never_printed_as_a_command() -> None:
+    match = match_of(r"x-user~=^\xFF$")
+    example = example_request(match)
+    assert example is not None
+    assert describe_request(example) == r"GET / with x-user: \udcff"
+    assert curl_args(match) is None
 
 
 def test_a_request_in_words() -> None:

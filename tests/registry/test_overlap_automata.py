@@ -14,14 +14,14 @@ from xds.registry.overlap import automaton, syntax
 from xds.registry.overlap.automaton import Automaton
 from xds.registry.overlap.budget import Budget, OverBudgetError
 from xds.registry.overlap.language import language
-from xds.registry.overlap.syntax import FIRST, UnsupportedError
+from xds.registry.overlap.syntax import UnsupportedError
 from xds.registry.overlap.universe import universe
 from xds.registry.regex import ConditionError, check, full_match, wrap
 
 ATOMS = (
     r"a b B . - _ 1 [ab] [^a] [a-c] []a] [^]] [\d-] [[:alpha:]] [[:^alpha:]b] [a\]] \w \W \d \D \s \S \b \B ^ $ \A \z "
     r"\pL \PN \p{Lu} \p{^Lu} \x61 \x{62} \141 \Qa.b\E \Q(\E \. \- \C (?:) (|a) (?i)a (?i:aB) (?-i:A) (?s:.) (?m)^ "
-    r"(?i)[^b] { a{,2} a{2 (?P<n>a)"
+    r"(?i)[^b] { a{,2} a{2 (?P<n>a) \xC3 (?i)\xE9 [\x80-\xFF]"
 ).split(" ")
 SIMPLE = st.sampled_from(ATOMS)
 EXPRESSIONS = st.recursive(
@@ -37,7 +37,7 @@ EXPRESSIONS = st.recursive(
     ),
     max_leaves=6,
 )
-STRINGS = st.text("abABc- ._1{],2(", max_size=7)
+STRINGS = st.text("abABc- ._1{],2(é\udcff", max_size=7)
 
 
 def valid(expression: str) -> bool:
@@ -50,8 +50,8 @@ def valid(expression: str) -> bool:
 
 def accepts(found: Automaton, text: str) -> bool:
     states = set() if found.empty else {0}
-    for char in text:
-        bit = 1 << (ord(char) - FIRST)
+    for byte in text.encode("utf-8", "surrogateescape"):
+        bit = 1 << byte
         states = {target for state in states for mask, target in found.moves[state] if mask & bit}
     return bool(states & found.accepting)
 
@@ -97,6 +97,17 @@ def test_a_small_language_is_listed_completely(expression: str, texts: list[str]
                 assert (text in found.strings) == full_match(expression, text)
 
 
+@given(EXPRESSIONS.filter(valid), st.lists(STRINGS, min_size=1, max_size=8))
+@example("(ab|cd)+", ["ab", "cd"])
+@example("a(bc)*", ["a"])
+@example("(?i)a+", ["A"])
+def test_every_string_has_the_mandatory_characters(expression: str, texts: list[str]) -> None:
+    needed = syntax.mandatory(syntax.parse(expression))
+    for text in texts:
+        if full_match(expression, text):
+            assert all(needed >> byte & 1 == 0 or bytes([byte]) in text.encode() for byte in range(128))
+
+
 def test_states_that_lead_nowhere_are_cut() -> None:
     anchored = language(FieldKind.HEADER, Op.REGEX, "^user-17$")
     assert not isinstance(anchored, UnsupportedError)
@@ -114,7 +125,7 @@ def test_states_that_lead_nowhere_are_cut() -> None:
         (FieldKind.PATH, ["/", "//", "/a%2Fb", "/~!;="], ["", "a", "/a?b", "/a#b", "/a b", "/é"]),
         (FieldKind.METHOD, ["GET", "M-SEARCH"], ["", "A B", "A,B"]),
         (FieldKind.AUTHORITY, ["", "a.b:80", "[::1]"], ["a/b", "a b", "a?b"]),
-        (FieldKind.HEADER, ["", "a", "a b", "=,;?#&"], [" a", "a ", "a\tb", "é"]),
+        (FieldKind.HEADER, ["", "a", "a b", "=,;?#&", "é", "\udcff"], [" a", "a ", "a\tb", "a\x7f"]),
         (FieldKind.QUERY, ["", "a=b", "?", "%20"], ["a b", "a&b", "a#b"]),
     ],
 )

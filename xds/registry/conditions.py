@@ -18,7 +18,7 @@ from xds.registry.baggage import HEADER as BAGGAGE_HEADER
 from xds.registry.baggage import member_regex
 from xds.registry.example import curl_args, describe_request
 from xds.registry.match import Condition, Field, FieldKind, Match, Op
-from xds.registry.overlap import example_request
+from xds.registry.overlap import example_request, value_alone
 from xds.registry.regex import MAX_PROGRAM_SIZE, ConditionError, check, program_size
 
 __all__ = [
@@ -200,6 +200,10 @@ def _checked(condition: Condition, *, what: str) -> Condition:
     refusals.value(condition, what=what)
     if condition.op is Op.REGEX:
         check(condition.value, what=what)
+        if value_alone(condition) is None:
+            path = condition.field.kind is FieldKind.PATH
+            why = "a path begins with a slash, and the query never takes part in it" if path else "look at its anchors"
+            raise ConditionError(f"{what}: no request can match this; {why}")
     return condition
 
 

@@ -17,7 +17,10 @@ def curl_args(match: Match, *, base: str = "http://localhost") -> list[str] | No
     `base` is where the workload is reached, without a path. `shlex.join` prints the command line.
     """
     request = example_request(match)
-    return None if request is None else curl(request, base=base)
+    if request is None or any("\ud800" <= char <= "\udfff" for _, value in request.headers for char in value):
+        # Bytes that are no UTF-8 can't be typed.
+        return None
+    return curl(request, base=base)
 
 
 def curl(request: Request, *, base: str = "http://localhost") -> list[str]:
@@ -41,10 +44,10 @@ def curl(request: Request, *, base: str = "http://localhost") -> list[str]:
 
 
 def describe_request(request: Request) -> str:
-    """The request in one line: `GET /api?x=1 with x-user: bob, baggage: team=x`."""
-    return f"{request.method} {request.path}" + "".join(
-        f"{' with ' if number == 0 else ', '}{part}" for number, part in enumerate(_parts(request))
-    )
+    """The request in one line that can be printed: `GET /api?x=1 with x-user: bob, baggage: team=x`."""
+    parts = list(_parts(request))
+    line = f"{request.method} {request.path}" + (f" with {', '.join(parts)}" if parts else "")
+    return line.encode("utf-8", "backslashreplace").decode()
 
 
 def _parts(request: Request) -> Iterator[str]:

@@ -7,6 +7,7 @@ values and prefixes are compared as strings, an exact value and an expression by
 """
 
 from xds.registry.overlap.budget import Budget
+from xds.registry.overlap.common import value_alone
 from xds.registry.overlap.decide import Disjoint, Overlap, Overlaps, Unknown, example_request, overlap
 from xds.registry.overlap.verdicts import Conflict, Fine, Verdict, Warn, verdict
 
@@ -22,5 +23,6 @@ __all__ = [
     "Warn",
     "example_request",
     "overlap",
+    "value_alone",
     "verdict",
 ]

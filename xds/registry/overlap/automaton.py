@@ -15,7 +15,6 @@ from typing import Final
 from xds.registry.overlap.budget import Budget
 from xds.registry.overlap.syntax import (
     ANY,
-    FIRST,
     Alternate,
     Assert,
     Chars,
@@ -89,7 +88,7 @@ def shortest(one: Automaton) -> str | None:
             if target not in ways:
                 ways[target] = ways[state] + nice(mask)
                 queue.append(target)
-    return ways[queue[0]]
+    return text(ways[queue[0]])
 
 
 def intersection(one: Automaton, two: Automaton) -> Automaton:
@@ -119,16 +118,21 @@ def intersection(one: Automaton, two: Automaton) -> Automaton:
     return _trimmed(moves, accepting)
 
 
+def text(characters: str) -> str:
+    """The value that these bytes (as characters of Latin-1) are: decoded as everywhere else."""
+    return characters.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
 def nice(mask: int) -> str:
-    """A character of a set that reads well in an example: a letter if there is one, a blank only if nothing else."""
+    """A byte of a set that reads well in an example: a letter if there is one, a blank or no ASCII if nothing else."""
     for preferred in _PREFERRED:
         if mask & preferred:
             mask &= preferred
             break
-    return chr(FIRST + (mask & -mask).bit_length() - 1)
+    return chr((mask & -mask).bit_length() - 1)
 
 
-_PREFERRED: Final = (matched_by("[a-z]", False), matched_by("[0-9A-Z]", False), ANY & ~1)
+_PREFERRED: Final = (matched_by("[a-z]", False), matched_by("[0-9A-Z]", False), matched_by("[!-~]", False))
 
 
 def _spell(came: dict[tuple[int, int], tuple[tuple[int, int], int]], pair: tuple[int, int]) -> str:
@@ -136,7 +140,7 @@ def _spell(came: dict[tuple[int, int], tuple[tuple[int, int], int]], pair: tuple
     while True:
         before, mask = came[pair]
         if not mask:
-            return "".join(reversed(letters))
+            return text("".join(reversed(letters)))
         letters.append(nice(mask))
         pair = before
 

@@ -14,14 +14,14 @@ from typing import Final
 from xds.registry.match import FieldKind, Op
 from xds.registry.overlap import automaton, syntax
 from xds.registry.overlap.automaton import Automaton
-from xds.registry.overlap.syntax import ALPHABET, ANY, FIRST, UnsupportedError
+from xds.registry.overlap.syntax import ANY, UnsupportedError
 from xds.registry.overlap.universe import universe
 
 _FEW: Final = 24
 """Languages with at most so many strings are listed."""
 _EDGE: Final = 24
 """How many characters from either end are compared at first sight."""
-_OVER: Final = 1 << len(ALPHABET)
+_OVER: Final = 1 << 256
 """Beside the characters of a place: the string may be over here."""
 
 
@@ -79,22 +79,22 @@ def _strings(found: Automaton) -> frozenset[str] | None:
     # A state that is met again on its own way means a loop, hence no end: no way is longer than there are states.
     ways = [(0, "")] if not found.empty else []
     while ways:
-        state, text = ways.pop()
+        state, way = ways.pop()
         if state in found.accepting:
-            strings.add(text)
+            strings.add(way)
         for mask, target in found.moves[state]:
             if mask.bit_count() > _FEW:
                 return None
-            ways += [(target, text + char) for char in _characters(mask)]
-        if len(strings) > _FEW or len(ways) > _FEW or len(text) > len(found.moves):
+            ways += [(target, way + char) for char in _characters(mask)]
+        if len(strings) > _FEW or len(ways) > _FEW or len(way) > len(found.moves):
             return None
-    return frozenset(strings)
+    return frozenset(map(automaton.text, strings))
 
 
 def _characters(mask: int) -> Iterator[str]:
     while mask:
         lowest = mask & -mask
-        yield chr(FIRST + lowest.bit_length() - 1)
+        yield chr(lowest.bit_length() - 1)
         mask ^= lowest
 
 

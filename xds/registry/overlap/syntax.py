@@ -1,7 +1,7 @@
-"""Reads RE2 syntax into a tree, as far as strings of printable ASCII can tell the difference.
+"""Reads RE2 syntax into a tree, as far as values that a request can carry can tell the difference.
 
 The expression has been accepted by RE2 before, so this need not find errors. Whatever matches one character (a class,
-an escape, `.`) is not interpreted here: RE2 itself is asked which characters it matches. Within printable ASCII there
+an escape, `.`) is not interpreted here: RE2 itself is asked which bytes it matches. Among these bytes there
 are no line ends, so that `^` and `\\A`, `$` and `\\z` mean the same with or without `(?m)`, and `(?s)` has no effect;
 laziness and captures do not change which whole strings match.
 """
@@ -16,10 +16,10 @@ from typing import Final
 
 from xds.registry.regex import compiled
 
-FIRST: Final = 0x20
-ALPHABET: Final = bytes(range(FIRST, 0x7F))
-ANY: Final = (1 << len(ALPHABET)) - 1
-"""A set of characters is an integer with bit n for the character 0x20 + n."""
+ALPHABET: Final = bytes(byte for byte in range(0x20, 0x100) if byte != 0x7F)
+"""Every byte of a header value but the tab. A character is a byte here, as it is for the data plane."""
+ANY: Final = sum(1 << byte for byte in ALPHABET)
+"""A set of bytes is an integer with bit n for the byte n."""
 _DEEPEST: Final = 60
 
 
@@ -38,7 +38,7 @@ class Where(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Chars:
-    """One character out of a set."""
+    """One byte out of a set."""
 
     mask: int
 
@@ -80,6 +80,8 @@ ANYTHING: Final = Repeat(Chars(ANY), 0, None)
 
 def parse(expression: str) -> Node:
     """The tree of an expression that RE2 accepts; raises UnsupportedError."""
+    if not expression.isascii():
+        raise UnsupportedError("the expression is not ASCII")
     return _Parser(expression).whole()
 
 
@@ -89,8 +91,8 @@ def wrapped(expression: str) -> Node:
 
 
 def literal(text: str) -> Node:
-    """The tree that matches this text alone; raises UnsupportedError for text outside printable ASCII."""
-    return Concat(tuple(Chars(_bit(char)) for char in text))
+    """The tree that matches this text alone; raises UnsupportedError for control characters."""
+    return Concat(tuple(Chars(_bit(byte)) for byte in text.encode("utf-8", "surrogateescape")))
 
 
 def mandatory(node: Node) -> int:
@@ -224,23 +226,22 @@ def _alternate(options: list[Node]) -> Node:
 
 
 def _char(char: str, fold: bool) -> Chars:
-    if fold and char.isascii():
-        return Chars(_bit(char.lower()) | _bit(char.upper()))
-    return Chars(_bit(char))
+    if fold:
+        return Chars(_bit(ord(char.lower())) | _bit(ord(char.upper())))
+    return Chars(_bit(ord(char)))
 
 
-def _bit(char: str) -> int:
-    position = ord(char) - FIRST
-    if not 0 <= position < len(ALPHABET):
-        raise UnsupportedError(f"{char!r} is not printable ASCII")
-    return 1 << position
+def _bit(byte: int) -> int:
+    if byte not in ALPHABET:
+        raise UnsupportedError(f"{chr(byte)!r} is never part of a value")
+    return 1 << byte
 
 
 @lru_cache(maxsize=4096)
 def matched_by(text: str, fold: bool) -> int:
-    """The set of characters that a one-character expression matches, which RE2 itself is asked."""
+    """The set of bytes that a one-character expression matches, which RE2 itself is asked."""
     pattern = compiled(f"(?i){text}" if fold else text)
     mask = 0
     for found in pattern.finditer(ALPHABET):
-        mask |= 1 << (found.group()[0] - FIRST)
+        mask |= 1 << found.group()[0]
     return mask

@@ -2,8 +2,8 @@
 
 A path is `/` and then visible ASCII without `?` and `#`. Methods are tokens. Header values are visible ASCII, blanks
 inside them but none at either end, possibly empty; a query value has no blank, `&` or `#`. An authority has the
-characters that RFC 3986 allows. An exact value or a prefix outside this (a header value in UTF-8) is still compared as
-it is: only regular expressions are confined to it.
+characters that RFC 3986 allows. Header values may also have bytes outside ASCII, because the data plane passes them.
+Exact values are not held against this: what is compared as a string needs no universe.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PATTERNS: Final = {
     FieldKind.PATH: r"/[!-\"$->@-~]*",
     FieldKind.METHOD: r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+",
     FieldKind.AUTHORITY: r"[0-9A-Za-z\-._~!$&'()*+,;=:@\[\]%]*",
-    FieldKind.HEADER: r"(?:[!-~](?:[ -~]*[!-~])?)?",
+    FieldKind.HEADER: r"(?:[!-~\x80-\xFF](?:[ -~\x80-\xFF]*[!-~\x80-\xFF])?)?",
     FieldKind.QUERY: r"[!-\"$%'-~]*",
 }
 _DEFAULTS: Final = {FieldKind.PATH: "/", FieldKind.METHOD: "GET", FieldKind.AUTHORITY: "localhost"}
