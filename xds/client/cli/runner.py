@@ -19,6 +19,8 @@ from xds.client.cli.failure import FailureError, usage
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 FROM_TERMINAL = {signal.SIGINT, signal.SIGQUIT}
+STARTUP = 0.3
+"""Seconds in which a signal may have come before the command; one that comes twice then does no harm."""
 
 
 def check_command(command: Sequence[str]) -> None:
@@ -62,17 +64,25 @@ class Signals:
 
 async def run_command(command: Sequence[str], environment: Mapping[str, str], signals: Signals) -> int:
     """Run it to its end; returns its exit code, 128 + N where signal N ended it. Raises FailureError."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    early: list[signal.Signals] = []
+    signals.react = early.append
     try:
         process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **environment})
     except (OSError, ValueError) as error:
         raise FailureError(f"cannot run {command[0]}: {error}") from error
 
     def forward(number: signal.Signals) -> None:
-        if number in FROM_TERMINAL and in_foreground():
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
+        # The terminal may have sent it before there was a command to send it to.
+        from_terminal = number in FROM_TERMINAL and in_foreground() and loop.time() - began > STARTUP
+        if not from_terminal and process.returncode is None:
+            # Not process.send_signal, which may reap the command and lose its exit code (python/cpython#87744).
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
 
     signals.react = forward
+    for number in early:
+        forward(number)
     code = await process.wait()
     return code if code >= 0 else 128 - code
