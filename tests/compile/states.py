@@ -37,8 +37,8 @@ def read_state(content: Yaml) -> WorkloadState:
 
 def match_of(flags: Yaml | None, owner: str) -> Match | None:
     """The match that these flags ask for."""
-    typed = HttpFlags(**{key: tuple(value) if isinstance(value, list) else value for key, value in (flags or {}).items()})
-    return parse_match(typed, key_name=KEY, key_value=owner.partition("@")[0])
+    typed: Yaml = {key: tuple(value) if isinstance(value, list) else value for key, value in (flags or {}).items()}
+    return parse_match(HttpFlags(**typed), key_name=KEY, key_value=owner.partition("@")[0])
 
 
 def _routed(workload: WorkloadId, sequence: int, one: Yaml) -> Routed:

@@ -22,8 +22,8 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import Int64Range
-from envoy_data_plane.google.protobuf import ListValue, Struct, Value
 from envoy_data_plane.google.protobuf import Any as AnyMessage
+from envoy_data_plane.google.protobuf import ListValue, Struct, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,9 +99,7 @@ values = st.recursive(
     ),
     lambda inner: st.one_of(
         st.builds(Value, list_value=st.builds(ListValue, values=st.lists(inner, max_size=3))),
-        st.builds(
-            Value, struct_value=st.builds(Struct, fields=st.dictionaries(texts, inner, max_size=3))
-        ),
+        st.builds(Value, struct_value=st.builds(Struct, fields=st.dictionaries(texts, inner, max_size=3))),
     ),
     max_leaves=5,
 )

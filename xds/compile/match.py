@@ -18,7 +18,7 @@ from xds.registry.match import Condition, FieldKind, Match, Op
 from xds.registry.regex import wrap
 
 ANY_PATH = ""
-"""The empty prefix also matches `OPTIONS *`, whose path doesn't begin with a slash."""
+"""Every path. Envoy answers `OPTIONS *` itself, with a 404, before it asks any route."""
 
 
 def regex(expression: str) -> RegexMatcher:
