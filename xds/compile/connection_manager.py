@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from envoy_data_plane.envoy.config.listener.v3 import Filter
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
@@ -25,6 +27,11 @@ from xds.compile.transparent import FOREVER, common_options, http1_options, http
 
 MAX_HEADERS_KB = 8192
 """The most that Envoy allows: the app's own limit is the one that counts."""
+DELAYED_CLOSE = timedelta(milliseconds=150)
+"""How long the peer may take to read an answer that came before its request was complete, until the connection is
+closed under it. An answer that breaks off is held back for as long, at each of the listeners that it passes: with
+Envoy's default of a second, a client would learn two seconds late that its stream has ended.
+"""
 
 
 def connection_manager(stat_prefix: str, *, rds: str = "", routes: RouteConfiguration | None = None) -> Filter:
@@ -39,6 +46,7 @@ def connection_manager(stat_prefix: str, *, rds: str = "", routes: RouteConfigur
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
         forward_client_cert_details=HttpConnectionManagerForwardClientCertDetails.ALWAYS_FORWARD_ONLY,
         max_request_headers_kb=MAX_HEADERS_KB,
+        delayed_close_timeout=DELAYED_CLOSE,
         stream_idle_timeout=FOREVER,
         request_timeout=FOREVER,
         use_remote_address=False,

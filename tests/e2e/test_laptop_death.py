@@ -1,0 +1,193 @@
+"""What becomes of matched requests when the process on the laptop, or the daemon beside it, dies or freezes.
+
+During all of it ordinary requests and another developer's intercept go on, see the fixture `bystanders`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from tests.e2e.http1 import ask
+from tests.e2e.stage import (
+    BODY,
+    DIGEST,
+    ENDS_WITHIN,
+    LEAVES_WITHIN,
+    InFlight,
+    Scene,
+    continue_process,
+    seen,
+    start_recorder,
+    stop_process,
+    until_laptop,
+    who,
+)
+from tools.demo.processes import wait_for
+
+Stage = Callable[..., Scene]
+WHEN_DOWN = pytest.mark.parametrize("when_down", ["cluster", "fail"])
+AT_ONCE = 0.5
+"""Seconds within which what “ends at once” has to end on a machine with other things to do."""
+
+
+async def check_fallback(scene: Scene) -> None:
+    """Every request is answered as --when-down promises; the app sees each once, or none of them."""
+    before = await seen(scene.app)
+    answers = {
+        "/gone/get": await scene.get("/gone/get"),
+        "/gone/post": await scene.post("/gone/post"),
+        "/gone/chunked": await scene.post("/gone/chunked", chunked=True),
+        "/gone/again": await scene.get("/gone/again"),
+    }
+    after = await seen(scene.app) - before
+    for path, answer in answers.items():
+        assert scene.fallen_back(answer), (path, answer)
+        assert after[path] == (scene.when_down == "cluster"), path
+        if scene.when_down == "fail":
+            assert "T" in scene.check_refusal(answer)["since"]
+        elif "get" not in path and "again" not in path:
+            said = json.loads(answer.body)
+            assert (said["size"], said["digest"]) == (len(BODY), DIGEST)
+    assert not {"/hang", "/stall", "/stream"} & (await seen(scene.app)).keys() - before.keys()
+
+
+async def leaves(scene: Scene, since: float) -> float:
+    """Ask anew all the time, until traffic has left the laptop. Returns seconds until the first request that had.
+
+    Whatever was asked before ends as well, in a refusal or in the app's answer, and nothing is lost.
+    """
+    started: list[tuple[float, asyncio.Task[tuple[float, object]]]] = []
+
+    async def one(number: int) -> tuple[float, object]:
+        answer = await scene.get(f"/leaving/{number}")
+        if who(answer) == "none":
+            scene.check_refusal(answer)
+        else:
+            assert scene.fallen_back(answer), answer
+        return time.monotonic() - since, answer
+
+    while (at := time.monotonic() - since) < LEAVES_WITHIN + 0.5:
+        started.append((at, asyncio.create_task(one(len(started)))))
+        await asyncio.sleep(0.025)
+    ended = [(at, *(await task)) for at, task in started]
+    assert max(end for _, end, _ in ended) < ENDS_WITHIN, "a request hung"
+    slow = [at for at, end, _ in ended if end - at > AT_ONCE]
+    left = max(slow, default=0.0)
+    assert left < LEAVES_WITHIN, f"a request of {left:.2f} s later still went to the laptop"
+    return left
+
+
+@WHEN_DOWN
+async def test_a_killed_process_gives_its_requests_to_the_cluster_from_the_next_one_on(
+    scene: Stage, when_down: str, record_property: Callable[[str, object], None]
+) -> None:
+    this = scene(when_down)
+    flight = InFlight(this)
+    await flight.start()
+    app_before = await seen(this.app)
+    killed = time.monotonic()
+    this.world.processes.kill(this.process)
+    await check_fallback_after_kill(this)
+    took = await flight.check_ended(killed, within=AT_ONCE)
+    record_property("in flight ended after", took)
+    assert not {"/hang", "/stall", "/stream"} & (await seen(this.app) - app_before).keys()
+    await check_fallback(this)
+    start_recorder(this.world.processes, this.process, this.target)
+    back = await until_laptop(this, since=time.monotonic())
+    record_property("back after", back)
+
+
+async def check_fallback_after_kill(scene: Scene) -> None:
+    """The very next request, before anybody can have told the manager; a body is replayed on the app."""
+    if scene.when_down == "cluster":
+        await check_fallback(scene)
+        return
+    before = await seen(scene.app)
+    for answer in (await scene.get("/gone/get"), await scene.post("/gone/post")):
+        scene.check_refusal(answer)
+    assert await seen(scene.app) == before
+    # The reason is told as soon as the manager has heard it.
+    async with asyncio.timeout(LEAVES_WITHIN):
+        while "T" not in scene.check_refusal(await scene.get("/gone/get"))["since"]:
+            await asyncio.sleep(0.02)
+
+
+@WHEN_DOWN
+@pytest.mark.parametrize("what", ["process", "daemon"])
+async def test_a_frozen_laptop_loses_its_traffic_and_gets_it_back_when_it_thaws(
+    scene: Stage, what: str, when_down: str, record_property: Callable[[str, object], None]
+) -> None:
+    this = scene(when_down)
+    pid = this.pid if what == "process" else this.laptop.daemon_pid
+    flight = InFlight(this)
+    await flight.start()
+    app_before = await seen(this.app)
+    stopped = stop_process(pid)
+    try:
+        left = await leaves(this, stopped) if what == "process" else await daemon_leaves(this, stopped)
+        took = await flight.check_ended(stopped, within=ENDS_WITHIN)
+        await check_fallback(this)
+        assert not {"/hang", "/stall", "/stream"} & (await seen(this.app) - app_before).keys()
+    finally:
+        continued = continue_process(pid)
+    back = await until_laptop(this, since=continued)
+    record_property("left after", left)
+    record_property("in flight ended after", took)
+    record_property("back after", back)
+
+
+async def daemon_leaves(scene: Scene, since: float) -> float:
+    """The process is healthy and answers until the manager notices; no request fails meanwhile."""
+    while who(answer := await scene.get("/leaving")) == "laptop":
+        assert answer.status == 200
+        await asyncio.sleep(0.01)
+    left = time.monotonic() - since
+    assert scene.fallen_back(answer), answer
+    assert left < LEAVES_WITHIN
+    return left
+
+
+async def test_a_killed_daemon_is_missed_at_once_and_the_next_one_resumes_its_session(
+    scene: Stage, record_property: Callable[[str, object], None]
+) -> None:
+    this = scene()
+    before = this.laptop.json("status")
+    pid = this.laptop.daemon_pid
+    flight = InFlight(this)
+    await flight.start()
+    killed = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    left = await daemon_leaves(this, killed)
+    assert left < AT_ONCE
+    took = await flight.check_ended(killed, within=ENDS_WITHIN)
+    wait_for(lambda: not this.laptop.connected(), "the daemon is gone")
+    this.laptop.connect()
+    back = await until_laptop(this, since=time.monotonic())
+    after = this.laptop.json("status")
+    assert after["session"]["id"] == before["session"]["id"]
+    assert after["session"]["epoch"] > before["session"]["epoch"]
+    assert [one["id"] for one in after["intercepts"]] == [this.id]
+    record_property("left after", left)
+    record_property("in flight ended after", took)
+    record_property("back after", back)
+
+
+async def test_a_process_at_a_breakpoint_keeps_its_request(scene: Stage) -> None:
+    this = scene()
+    hanging = asyncio.create_task(this.get("/hang"))
+    began = time.monotonic()
+    answer = await this.get("/sleep?seconds=8")
+    assert time.monotonic() - began >= 8
+    assert (answer.status, who(answer)) == (200, "laptop")
+    assert not hanging.done()
+    hanging.cancel()
+    with suppress(asyncio.CancelledError):
+        await hanging
