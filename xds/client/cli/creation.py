@@ -229,9 +229,14 @@ def curl_line(intercept: Intercept) -> str:
     if not intercept.curl_args:
         return ""
     *arguments, path = intercept.curl_args
+    return shlex.join(["curl", *arguments, f"{intercept.base_url or _in_cluster(intercept)}{path}"])
+
+
+def _in_cluster(intercept: Intercept) -> str:
+    """The workload as other pods know it."""
     namespace, _, name = intercept.workload.split("/")
     port = intercept.ports[0].port if intercept.ports else 80
-    return shlex.join(["curl", *arguments, f"http://{name}.{namespace}:{port}{path}"])
+    return f"http://{name}.{namespace}:{port}"
 
 
 def announce(wishes: Wishes, intercept: Intercept, warnings: list[str]) -> None:

@@ -75,7 +75,17 @@ class Renderer:
             sidecars=self._sidecars(intercept),
             curl_args=(curl_args(intercept.spec.match, base="") or [])[1:],
             mine=mine,
+            base_url=self._base_url(intercept),
         )
+
+    def _base_url(self, intercept: Intercept) -> str:
+        """Where the sidecar of an instance listens; empty without instances."""
+        workload = self._manager.state.workloads.get(intercept.spec.workload)
+        for instance in workload.instances.values() if workload else ():
+            for mapping in intercept.spec.ports:
+                if mapping.port in instance.listen:
+                    return f"http://{instance.listen[mapping.port]}"
+        return ""
 
     def _port(self, intercept: Intercept, mapping: PortMapping, session: Session | None) -> v1.PortMapping:
         workload = self._manager.state.workloads.get(intercept.spec.workload)

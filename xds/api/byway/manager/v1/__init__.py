@@ -370,6 +370,11 @@ class Intercept(betterproto2.Message):
 
     mine: "bool" = betterproto2.field(21, betterproto2.TYPE_BOOL)
 
+    base_url: "str" = betterproto2.field(22, betterproto2.TYPE_STRING)
+    """
+    Where the workload's first port is reached, for people: `http://127.0.0.1:21081`, without a path.
+    """
+
 
 default_message_pool.register_message("byway.manager.v1", "Intercept", Intercept)
 
