@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from xds.registry.match import FieldKind, Op
-from xds.registry.overlap import automaton, syntax
+from xds.registry.overlap import automaton, build, syntax
 from xds.registry.overlap.automaton import Automaton
 from xds.registry.overlap.budget import Budget, OverBudgetError
 from xds.registry.overlap.language import language
@@ -63,7 +63,7 @@ def accepts(found: Automaton, text: str) -> bool:
 @example(r"(?i)(a(?-i)b|C)", ["AB", "Ab", "c", "C"])
 @example(r"\b.*\b", ["a", "-", ""])
 def test_the_automaton_accepts_what_re2_matches(expression: str, texts: list[str]) -> None:
-    alone, stored = automaton.of(syntax.parse(expression)), automaton.of(syntax.wrapped(expression))
+    alone, stored = build.of(syntax.parse(expression)), build.of(syntax.wrapped(expression))
     for text in texts:
         assert accepts(alone, text) == full_match(expression, text)
         assert accepts(stored, text) == full_match(wrap(expression), text)

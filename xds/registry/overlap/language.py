@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from xds.registry.match import FieldKind, Op
-from xds.registry.overlap import automaton, syntax
+from xds.registry.overlap import automaton, build, syntax
 from xds.registry.overlap.automaton import Automaton
 from xds.registry.overlap.syntax import ANY, UnsupportedError
 from xds.registry.overlap.universe import universe
@@ -59,7 +59,7 @@ def language(kind: FieldKind, op: Op, value: str) -> Language | UnsupportedError
             node: syntax.Node = syntax.Concat((syntax.literal(value), syntax.ANYTHING))
         else:
             node = syntax.wrapped(value)
-        found = automaton.intersection(automaton.of(node), universe(kind).automaton)
+        found = automaton.intersection(build.of(node), universe(kind).automaton)
     except UnsupportedError as error:
         return error
     return Language(

@@ -13,7 +13,8 @@ from functools import lru_cache
 from typing import Final
 
 from xds.registry.match import FieldKind
-from xds.registry.overlap.automaton import Automaton, of
+from xds.registry.overlap.automaton import Automaton
+from xds.registry.overlap.build import of
 from xds.registry.overlap.syntax import parse
 from xds.registry.regex import full_match
 
