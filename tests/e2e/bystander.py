@@ -32,7 +32,7 @@ class Bystander:
         connection = await Connection.open(self._port)
         while True:
             began = time.monotonic()
-            answer = await connection.request("/", headers)
+            answer = await connection.request("/_hello", headers)
             self.slowest = max(self.slowest, time.monotonic() - began)
             if answer.status != 200 or json.loads(answer.body)["who"] != who:
                 print("WRONG", kind, answer, flush=True)

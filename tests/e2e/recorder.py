@@ -1,13 +1,13 @@
 """A service that remembers what reached it, as an app or as a developer's process on a laptop.
 
-    python tests/e2e/recorder.py --name shop-1 --port 18080
+python tests/e2e/recorder.py --name shop-1 --port 18080
 
-    /_seen              what was asked so far, as a list of paths; asking this isn't remembered
-    /hang               never answers, as a process at a breakpoint
-    /sleep?seconds=8    answers late
-    /stall              never reads its body, nor answers
-    /stream             server-sent events, twenty a second, until the client goes
-    anything else       answers with the size and the digest of the body
+/_seen              what was asked so far, as a list of paths; what begins with /_ isn't remembered
+/hang               never answers, as a process at a breakpoint
+/sleep?seconds=8    answers late
+/stall              never reads its body, nor answers
+/stream             server-sent events, twenty a second, until the client goes
+anything else       answers with the size and the digest of the body
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Recorder:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.path == "/_seen":
             return web.json_response(self._seen)
-        self._seen.append(request.path)
+        if not request.path.startswith("/_"):
+            self._seen.append(request.path)
         if request.path in {"/hang", "/stall"}:
             await asyncio.Event().wait()
         if request.path == "/stream":

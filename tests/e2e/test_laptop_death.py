@@ -9,19 +9,23 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
+from tests.e2e.api_laptop import ApiLaptop
 from tests.e2e.http1 import ask
 from tests.e2e.stage import (
     BODY,
     DIGEST,
     ENDS_WITHIN,
     LEAVES_WITHIN,
+    SHOP,
     InFlight,
+    RecordingWorld,
     Scene,
     continue_process,
     seen,
@@ -31,6 +35,8 @@ from tests.e2e.stage import (
     who,
 )
 from tools.demo.processes import wait_for
+from tools.demo.world import free_port
+from xds.api.byway.manager.v1 import TargetStateState
 
 Stage = Callable[..., Scene]
 WHEN_DOWN = pytest.mark.parametrize("when_down", ["cluster", "fail"])
@@ -191,3 +197,70 @@ async def test_a_process_at_a_breakpoint_keeps_its_request(scene: Stage) -> None
     hanging.cancel()
     with suppress(asyncio.CancelledError):
         await hanging
+
+
+LARGE = bytes(24 << 20)
+
+
+async def test_a_large_body_reaches_the_app_whole_where_the_port_refuses_before_anybody_knows(
+    stage: RecordingWorld, bystanders: Callable[[], None]
+) -> None:
+    app = stage.workload(SHOP).instances[0].app
+    async with ApiLaptop(stage, "alice") as alice:
+        alice.say(port := free_port(), TargetStateState.UNKNOWN)
+        await alice.intercept("large", SHOP, port, http_header=["auto"])
+        before = await seen(app)
+        for chunked in (False, True):
+            sent = ask(stage.port(SHOP), "/large", alice.header, method="POST", body=LARGE, chunked=chunked)
+            answer = await asyncio.wait_for(sent, ENDS_WITHIN)
+            assert (answer.status, who(answer)) == (200, "cluster")
+            assert json.loads(answer.body)["size"] == len(LARGE)
+        assert await seen(app) - before == {"/large": 2}
+    bystanders()
+
+
+async def test_a_body_too_large_to_be_replayed_is_refused_in_plain_words(
+    stage: RecordingWorld, bystanders: Callable[[], None]
+) -> None:
+    """Where the port neither accepts nor refuses, more of the body comes meanwhile than is kept."""
+    app = stage.workload(SHOP).instances[0].app
+    with black_hole() as port:
+        async with ApiLaptop(stage, "alice") as alice:
+            alice.say(port, TargetStateState.UNKNOWN)
+            intercept = await alice.intercept("large", SHOP, port, http_header=["auto"])
+            before = await seen(app)
+            for chunked in (False, True):
+                sent = ask(stage.port(SHOP), "/large", alice.header, method="POST", body=LARGE, chunked=chunked)
+                answer = await asyncio.wait_for(sent, ENDS_WITHIN)
+                assert (answer.status, who(answer)) == (503, "none"), answer
+                said = json.loads(answer.body)
+                assert said["intercept"] == intercept.id
+                assert "too large to be replayed" in said["error"]
+            assert await seen(app) == before
+            small = await asyncio.wait_for(ask(stage.port(SHOP), "/small", alice.header), ENDS_WITHIN)
+            assert (small.status, who(small)) == (200, "cluster")
+            # Known to be away it takes none of the body, and any size is fine.
+            alice.say(port, TargetStateState.NOT_LISTENING)
+            async with asyncio.timeout(LEAVES_WITHIN):
+                while who(answer) != "cluster":
+                    answer = await ask(stage.port(SHOP), "/large", alice.header, method="POST", body=LARGE)
+            assert json.loads(answer.body)["size"] == len(LARGE)
+    bystanders()
+
+
+@contextmanager
+def black_hole() -> Iterator[int]:
+    """A port of which connections are neither accepted nor refused: its queue is full, and the kernel drops what comes."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        while True:
+            one = stack.enter_context(socket.socket())
+            one.settimeout(0.2)
+            try:
+                one.connect(("127.0.0.1", port))
+            except TimeoutError:
+                break
+        yield port

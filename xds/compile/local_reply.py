@@ -12,6 +12,7 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
     ComparisonFilter,
     ComparisonFilterOp,
     ExtensionFilter,
+    ResponseFlagFilter,
     StatusCodeFilter,
 )
 from envoy_data_plane.envoy.config.core.v3 import RuntimeUInt32, SubstitutionFormatString
@@ -30,23 +31,31 @@ _FACTS = {
     "name": "%METADATA(ROUTE:byway:name)%",
     "owner": "%METADATA(ROUTE:byway:owner)%",
 }
+_OURS = "'byway' in xds.route_metadata.filter_metadata"
+_TOO_LARGE = "the laptop did not accept the connection, and the request's body is too large to be replayed on the app"
 
 
 def local_replies() -> LocalReplyConfig:
     """The mappers."""
     return LocalReplyConfig(
         mappers=[
-            _mapper(
-                _and(_status(507), _route("'byway' in xds.route_metadata.filter_metadata")),
-                "the laptop refused the connection, and the request's body is too large to be replayed on the app",
-            ),
+            # Envoy says 507 where the limit is passed between two tries, and gives up the second where it is passed
+            # during the first, which then fails.
+            _mapper(_and(_status(507), _route(_OURS)), _TOO_LARGE),
             _mapper(
                 _and(_status(503), _route("xds.route_metadata.filter_metadata['byway']['when-down'] == 'fail'")),
                 "the laptop that takes these requests is away, and its owner chose --when-down fail",
                 since="%METADATA(ROUTE:byway:since)%",
             ),
             _mapper(
-                _and(_status(503), _route("'byway' in xds.route_metadata.filter_metadata")),
+                _and(_status(503), _flag("UF"), _route(f"{_OURS} && upstream.request_attempt_count < 2u")), _TOO_LARGE
+            ),
+            _mapper(
+                _and(_status(503), _flag("UF"), _route(_OURS)),
+                "the laptop did not accept the connection, nor did the app",
+            ),
+            _mapper(
+                _and(_status(503), _route(_OURS)),
                 "the laptop that had begun to answer this request went away",
             ),
         ]
@@ -71,6 +80,10 @@ def _status(code: int) -> AccessLogFilter:
     value = RuntimeUInt32(default_value=code, runtime_key="byway.none")
     comparison = ComparisonFilter(op=ComparisonFilterOp.EQ, value=value)
     return AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=comparison))
+
+
+def _flag(flag: str) -> AccessLogFilter:
+    return AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[flag]))
 
 
 def _route(expression: str) -> AccessLogFilter:

@@ -1,0 +1,92 @@
+"""A laptop without a daemon: it speaks the Manager API itself, so that intercepts come and go quickly, and says of its
+targets what a test wants it to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any, cast
+
+import xds.client.channel  # noqa: F401  first: it sets gRPC's environment
+
+import grpc.aio  # isort: skip
+
+from tools.demo.world import World
+from xds.api.byway.manager import v1
+from xds.api.rpc import bearer
+from xds.api.services import Manager
+
+HEARTBEAT = 0.3
+
+
+class ApiLaptop:
+    """One user's session. Use it as an asynchronous context manager."""
+
+    def __init__(self, world: World, user: str) -> None:
+        self._world = world
+        self._user = user
+        self._targets: dict[int, v1.TargetStateState] = {}
+        self._changed = asyncio.Event()
+
+    async def __aenter__(self) -> ApiLaptop:
+        manager = self._world.state / "manager"
+        self._channel = grpc.aio.insecure_channel((manager / "address").read_text().strip())
+        token = (manager / "users" / f"{self._user}.token").read_text().strip()
+        request = v1.ConnectRequest(host=f"{self._user}-laptop", client_version="0")
+        self._reply = await Manager.CONNECT(self._channel, request, metadata=bearer(token), timeout=5)
+        self.header = {self._reply.key_name: self._reply.key_value}
+        self._notices: Any = Manager.ATTEND(self._channel, self._presences(), metadata=self.proof)
+        await anext(aiter(self._notices))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await Manager.QUIT(self._channel, v1.QuitRequest(), metadata=self.proof, timeout=5)
+        self._notices.cancel()
+        await self._channel.close()
+
+    @property
+    def proof(self) -> Any:
+        """The metadata of a call in the session."""
+        return bearer(self._reply.session_token)
+
+    async def _presences(self) -> AsyncIterator[v1.Presence]:
+        while True:
+            self._changed.clear()
+            targets = [
+                v1.TargetState(target=v1.Target(host="localhost", port=port), state=state)
+                for port, state in self._targets.items()
+            ]
+            yield v1.Presence(epoch=self._reply.epoch, targets=targets)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), HEARTBEAT)
+
+    def say(self, port: int, state: v1.TargetStateState) -> None:
+        """Tell the manager, now and with every heartbeat, how it is with a target."""
+        self._targets[port] = state
+        self._changed.set()
+
+    async def intercept(
+        self, name: str, workload: str, target: int, *, when_down: str = "cluster", **flags: Any
+    ) -> v1.Intercept:
+        """Create an intercept; returns when every sidecar has acknowledged it. `flags` are those of MatchFlags."""
+        request = v1.CreateInterceptRequest(
+            name=name,
+            workload=workload,
+            ports=[v1.CreateInterceptRequestPortFlag(target=v1.Target(host="localhost", port=target))],
+            match=v1.MatchFlags(**flags),
+            when_down=when_down,
+            timeout_seconds=10,
+        )
+        progress: v1.InterceptProgress | None = None
+        async for progress in Manager.CREATE_INTERCEPT(self._channel, request, metadata=self.proof):
+            pass
+        assert progress is not None
+        assert progress.done
+        return cast("v1.Intercept", progress.intercept)
+
+    async def leave(self, name: str) -> None:
+        """Leave an intercept."""
+        request = v1.LeaveInterceptRequest(name=name)
+        await Manager.LEAVE_INTERCEPT(self._channel, request, metadata=self.proof, timeout=5)
