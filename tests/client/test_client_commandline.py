@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from tests.client.laptop import Laptop
 from xds.client.cli import envfiles
+from xds.client.cli.app import ABSENT, run, wanted_format
 from xds.client.cli.failure import FailureError
-from xds.client.cli.main import ABSENT, run, wanted_format
 from xds.client.cli.portflag import PortFlag, parse_port, parse_ports
 from xds.client.cli.telepresence import FLAGS
 
@@ -100,6 +100,7 @@ def test_without_a_daemon_every_command_says_how_to_get_one(capsys: pytest.Captu
             "invalid value for '--when-down': 'never' is not one of 'cluster', 'fail'; see `byway intercept --help`",
         ),
         ("connect --user ../root", "--user '../root' is not a user's name"),
+        ("connect --address laptop.local", "--address 'laptop.local' is not an IP address"),
         ("connect --manager nowhere", "--manager: 'nowhere' is not HOST:PORT; for example 127.0.0.1:15010"),
         ("connect --manager h:0", "--manager: 'h:0' is not HOST:PORT; for example 127.0.0.1:15010"),
     ],
@@ -180,7 +181,7 @@ def test_completion_scripts(capsys: pytest.CaptureFixture[str], shell: str) -> N
 
 def test_help_imports_neither_grpc_nor_the_messages() -> None:
     script = (
-        "import sys\nfrom xds.client.cli.main import run\nrun(['--help'])\nrun(['intercept', '--help'])\n"
+        "import sys\nfrom xds.client.cli.app import run\nrun(['--help'])\nrun(['intercept', '--help'])\n"
         "print([name for name in sys.modules if name.startswith(('grpc', 'xds.api', 'rich', 'yaml', 'asyncio'))])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -253,6 +253,15 @@ async def test_quit_without_the_manager_says_how_long_the_session_remains(
     assert connected.files.session.exists()
 
 
+async def test_quit_ends_what_a_killed_daemon_left(connected: Laptop, manager: FakeManager) -> None:
+    await connected.byway("intercept", "orders", "--port", "8080")
+    os.kill(connected.pid, signal.SIGKILL)
+    await until(lambda: not manager.present)
+    assert (await connected.byway("quit")).out == "Disconnected; ended orders\n"
+    assert manager.sessions == {}
+    assert (await connected.byway("quit")).out == "Not connected: nothing to quit\n"
+
+
 async def test_notifications_are_kept_for_the_status(connected: Laptop, manager: FakeManager) -> None:
     for number in range(60):
         manager.tell(f"message {number}", warning=True)

@@ -81,6 +81,16 @@ async def test_a_killed_creation_is_cancelled_at_the_manager(connected: Laptop, 
     await until(lambda: manager.cancelled == 1)
 
 
+async def test_a_daemon_that_dies_during_a_call_is_named(connected: Laptop, manager: FakeManager) -> None:
+    manager.released.clear()
+    process = await connected.start("intercept", "orders", "-p", "8080")
+    await until(lambda: manager.created)
+    connected.kill()
+    _, err = await process.communicate()
+    assert process.returncode == 3
+    assert "Error: the daemon ended; run `byway connect`\n" in err.decode()
+
+
 async def test_a_conflict_comes_with_its_own_exit_code_and_details(connected: Laptop, manager: FakeManager) -> None:
     conflict = Conflict(
         intercept_id="i-9f", owner="bob@tower", port=8080, idle_seconds=3.0, witness="GET /", proven=True

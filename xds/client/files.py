@@ -9,6 +9,9 @@ from urllib.parse import quote
 
 from xds.paths import SOCKET_PATH_LIMIT, StateDir
 
+ALREADY_RUNNING = 75
+"""The daemon's exit code (EX_TEMPFAIL of sysexits.h) when another one holds this state directory."""
+
 
 class SocketPathTooLongError(ValueError):
     """The daemon's socket would have a path longer than a Unix socket may have."""

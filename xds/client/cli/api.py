@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 CALL_TIMEOUT = 10.0
 """Seconds that a call which only asks may take."""
+DAEMON_GONE = {"Socket closed", "Stream removed", "Connection reset by peer"}
+"""What gRPC says of a socket whose owner has gone; the daemon's own messages are sentences."""
 CONFLICT_KEY = "byway-conflict-bin"
 
 
@@ -113,10 +115,12 @@ def failure_of(error: grpc.aio.AioRpcError) -> FailureError:
         }
     elif code is grpc.StatusCode.FAILED_PRECONDITION:
         return FailureError(message, code="failed_precondition")
+    elif code is grpc.StatusCode.UNAVAILABLE and message in DAEMON_GONE:
+        return not_connected("the daemon ended")
     elif code is grpc.StatusCode.UNAUTHENTICATED:
         hint = "" if "`byway connect`" in message else "run `byway connect`"
     elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        message, hint = "the manager did not answer in time", "see `byway status`"
+        message, hint = "no answer in time", "see `byway status`, and laptop/daemon.log in the state directory"
     return FailureError(message, hint=hint, code=code.name.lower(), exit_code=EXITS.get(code, Exit.FAILED), **details)
 
 

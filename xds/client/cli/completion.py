@@ -28,7 +28,7 @@ def completion(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from xds.client.cli.main import cli
+    from xds.client.cli.app import cli
 
     shell_class = get_completion_class(shell)
     assert shell_class is not None

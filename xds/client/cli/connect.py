@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
+import ipaddress
 import platform
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -63,6 +64,7 @@ def connect(
     from xds.client.spawn import DaemonOptions
 
     check_user(user)
+    check_address(address)
     running = running_status(state)
     if running is not None and running.state not in {"refused", "ended"}:
         check_same(running, manager=manager, user=user)
@@ -87,6 +89,14 @@ def check_user(user: str | None) -> None:
     """A user's name becomes part of a path. Raises FailureError."""
     if user is not None and (not user or "/" in user or user.startswith(".")):
         raise usage(f"--user {user!r} is not a user's name")
+
+
+def check_address(address: str | None) -> None:
+    """Envoy is told it as it is, and Envoy wants an IP address. Raises FailureError."""
+    try:
+        ipaddress.ip_address(address or "127.0.0.1")
+    except ValueError:
+        raise usage(f"--address {address!r} is not an IP address") from None
 
 
 def manager_address(given: str | None, state: StateDir) -> str:
@@ -212,10 +222,11 @@ def log_size(state: StateDir) -> int:
 
 def check_alive(process: subprocess.Popen[bytes], state: StateDir, offset: int) -> None:
     """Raises FailureError when the daemon has ended by itself. Another daemon that was quicker is as good."""
+    from xds.client.files import ALREADY_RUNNING
     from xds.client.spawn import last_words
 
     code = process.poll()
-    if code is not None and code != 75:
+    if code is not None and code != ALREADY_RUNNING:
         words = last_words(state, offset) or f"exit code {code}"
         raise FailureError(f"the daemon did not start: {words}", hint=f"see {state.laptop / 'daemon.log'}")
 

@@ -1,154 +1,16 @@
-"""`byway`: the commands by name, and how every one of them ends."""
+"""The entry point of the `byway` command.
 
-from __future__ import annotations
-
-import os
-import sys
-from collections.abc import Sequence
-
-import click
-
-from xds import __version__
-from xds.client.cli.failure import Exit, FailureError, usage
-from xds.client.cli.lazy import LazyGroup
-from xds.client.cli.output import data, note, show, styled
-
-HERE = "xds.client.cli"
-MANAGER = "xds.manager.commands"
-
-COMMANDS: dict[str, tuple[str, str]] = {
-    "connect": (f"{HERE}.connect:connect", "Connect this laptop to a manager."),
-    "status": (f"{HERE}.status:status", "Say how the connection and the session are."),
-    "quit": (f"{HERE}.quit:quit_", "End the session and its intercepts."),
-    "extend": (f"{HERE}.extend:extend", "Keep the session from expiring."),
-    "list": (f"{HERE}.list:list_", "List workloads, or intercepts."),
-    "intercept": (f"{HERE}.intercept:intercept", "Send requests of a workload to this laptop."),
-    "leave": (f"{HERE}.leave:leave", "End intercepts of this session."),
-    "revoke": (f"{HERE}.revoke:revoke", "End anybody's intercept, as an administrator."),
-    "manager": (f"{MANAGER}.manager:manager", "Run the manager."),
-    "sidecar": (f"{MANAGER}.sidecar:sidecar", "Run an Envoy sidecar for a workload on this machine."),
-    "config": (f"{MANAGER}.config:config", "Check and show the manager's configuration."),
-    "completion": (f"{HERE}.completion:completion", "Print the completion script of a shell."),
-    "version": (f"{HERE}.version:version", "Print the versions."),
-}
-
-SECTIONS: dict[str, Sequence[str]] = {
-    "Session": ("connect", "status", "quit", "extend"),
-    "Intercepts": ("list", "intercept", "leave", "revoke"),
-    "Control plane": ("manager", "sidecar", "config"),
-    "Other": ("completion", "version"),
-}
-
-ABSENT: dict[str, str] = {
-    "ingest": "`byway intercept WORKLOAD --port PORT --env-file FILE` gives you the workload's environment",
-    "replace": "use `byway intercept --replace`",
-    "wiretap": "use `byway intercept` with a header of your own",
-    "gather-logs": "the daemon's log is laptop/daemon.log in the state directory",
-    "loglevel": "the daemon's log is laptop/daemon.log in the state directory",
-    "helm": "apply the manifests with kubectl",
-    "genyaml": "apply the manifests with kubectl",
-    "dashboard": "see `byway list --all`",
-    "login": "Byway needs no account; run `byway connect`",
-    "preview": "use `byway intercept --http-header auto` and send the header that it prints",
-    "uninstall": "`byway quit` ends the session; delete the manifests with kubectl",
-    "curl": "`byway intercept` prints a curl line to paste",
-    "docker": "run the container yourself, with `byway intercept --env-file`",
-    "test-vpn": "Byway makes no VPN",
-    "serve": "`byway intercept` prints a curl line to paste",
-}
-
-EPILOG = """\b
-Exit codes:
-  0    done
-  1    failed
-  2    wrong command line, or refused input
-  3    not connected
-  4    conflict with another intercept
-  5    not acknowledged by every sidecar in time
-  130  interrupted
-
-\b
-With -o json or -o yaml errors are printed that way too, on stdout:
-  {"error": {"code": "...", "message": "...", "hint": "..."}}
+Importing takes a moment in which Ctrl-C would print a traceback: until there is somebody to catch it, it just ends the
+process.
 """
 
-
-@click.command(
-    cls=LazyGroup,
-    lazy=COMMANDS,
-    sections=SECTIONS,
-    absent=ABSENT,
-    epilog=EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-@click.version_option(__version__, prog_name="byway", message="%(prog)s %(version)s")
-def cli() -> None:
-    """Personal intercepts: your requests reach your laptop, everybody else's stay in the cluster.
-
-    \b
-    Start here:
-      byway connect
-      byway list
-      byway intercept orders --port 8080:http --http-header auto
-      byway leave orders
-      byway quit
-    """
-
-
-def wanted_format(arguments: Sequence[str]) -> str:
-    """The `-o` of a command line that may be too wrong to be parsed."""
-    found = "table"
-    words = list(arguments[: arguments.index("--")] if "--" in arguments else arguments)
-    for at, word in enumerate(words):
-        if word in {"-o", "--output"} and at + 1 < len(words):
-            found = words[at + 1]
-        elif word.startswith("--output="):
-            found = word.partition("=")[2]
-        elif word.startswith("-o") and not word.startswith("--"):
-            found = word[2:].removeprefix("=")
-    return found if found in {"json", "yaml"} else "table"
-
-
-def report(failure: FailureError, output: str) -> None:
-    """Print a failure: as data on stdout, or as a sentence on stderr."""
-    if output in {"json", "yaml"}:
-        show(data(failure.as_dict(), output))
-    else:
-        note(f"{styled('Error:', stream=sys.stderr, fg='red')} {failure}")
-
-
-def of_click(error: click.ClickException) -> FailureError:
-    """A mistake on the command line, as click found it."""
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    path = context.command_path if context is not None else "byway"
-    message = error.format_message().rstrip(".")
-    return usage(message[:1].lower() + message[1:], hint=f"see `{path} --help`")
-
-
-def run(arguments: Sequence[str]) -> int:
-    """Run a command line; returns the exit code and never raises."""
-    output = wanted_format(arguments)
-    try:
-        result = cli.main(list(arguments), prog_name="byway", standalone_mode=False)
-        return result if isinstance(result, int) else Exit.OK
-    except FailureError as failure:
-        report(failure, output)
-        return failure.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        show(error.format_message() + "\n")
-        return Exit.OK
-    except click.ClickException as error:
-        report(of_click(error), output)
-        return Exit.USAGE
-    except (click.Abort, KeyboardInterrupt):
-        report(FailureError("interrupted", code="interrupted", exit_code=Exit.INTERRUPTED), output)
-        return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output is gone; Python must not complain about it at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.FAILED
+import signal
+import sys
 
 
 def main() -> None:
-    """The entry point of the `byway` command."""
+    """Run the command line of this process."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from xds.client.cli.app import run
+
     sys.exit(run(sys.argv[1:]))

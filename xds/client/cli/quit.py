@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,7 @@ from xds.paths import StateDir
 
 if TYPE_CHECKING:
     from xds.api.byway.daemon.v1 import StopReply
+    from xds.client.daemon.session_file import SavedSession
 
 
 @click.command("quit", short_help="End the session and its intercepts.")
@@ -32,13 +34,14 @@ def quit_(stop_daemons: bool, keep_session: bool, state: StateDir, output: str) 
     """
     from xds.client.cli.api import daemon_answers
 
-    if not daemon_answers(state):
+    running = daemon_answers(state)
+    reply = stop(state, keep_session=keep_session) if running else None if keep_session else end_left_behind(state)
+    if reply is None:
         empty = {"stopped": False, "ended": [], "remains": ""}
         show(data(empty, output) if is_data(output) else "Not connected: nothing to quit\n")
         return
-    reply = stop(state, keep_session=keep_session)
     if is_data(output):
-        show(data({"stopped": True, "ended": list(reply.ended), "remains": reply.remains}, output))
+        show(data({"stopped": running, "ended": list(reply.ended), "remains": reply.remains}, output))
         return
     if reply.remains:
         warn(f"the session could not be ended: {reply.remains}")
@@ -61,3 +64,40 @@ def stop(state: StateDir, *, keep_session: bool) -> StopReply:
         return reply
 
     return call_daemon(state, body)
+
+
+def end_left_behind(state: StateDir) -> StopReply | None:
+    """End the session of a daemon that was killed; None where there is none."""
+    from xds.client.daemon.session_file import SavedSession  # start-up time
+    from xds.client.files import LaptopFiles
+
+    path = LaptopFiles.of(state).session
+    saved = SavedSession.load(path)
+    if saved is None:
+        return None
+    reply = asyncio.run(end_directly(saved))
+    if not reply.remains:
+        path.unlink(missing_ok=True)
+    return reply
+
+
+async def end_directly(saved: SavedSession) -> StopReply:
+    """End a session by its token, without a daemon."""
+    from xds.client.channel import manager_channel  # start-up time
+
+    import grpc.aio  # isort: skip
+
+    from xds.api.byway.daemon.v1 import StopReply
+    from xds.api.byway.manager.v1 import QuitRequest
+    from xds.api.rpc import bearer
+    from xds.api.services import Manager
+    from xds.client.cli.api import CALL_TIMEOUT, manager_failure_of
+
+    async with manager_channel(saved.manager) as channel:
+        try:
+            reply = await Manager.QUIT(channel, QuitRequest(), metadata=bearer(saved.token), timeout=CALL_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.NOT_FOUND}:
+                return StopReply()  # It has ended by itself.
+            return StopReply(remains=manager_failure_of(error, saved.manager).message)
+    return StopReply(ended=list(reply.ended))

@@ -25,13 +25,10 @@ from xds.client.daemon.link import Link, LinkConfig
 from xds.client.daemon.notifications import Notifications
 from xds.client.daemon.proxy import ManagerProxy
 from xds.client.daemon.service import DaemonService
-from xds.client.files import LaptopFiles
+from xds.client.files import ALREADY_RUNNING, LaptopFiles
 from xds.paths import StateDir, private_dir
 
 log = logging.getLogger(__name__)
-
-ALREADY_RUNNING = 75
-"""Exit code (EX_TEMPFAIL of sysexits.h): another daemon holds this state directory."""
 
 
 @dataclass(frozen=True, slots=True)
