@@ -88,7 +88,7 @@ async def test_a_daemon_that_dies_during_a_call_is_named(connected: Laptop, mana
     connected.kill()
     _, err = await process.communicate()
     assert process.returncode == 3
-    assert "Error: the daemon ended; run `byway connect`\n" in err.decode()
+    assert err.decode() == "Error: the daemon ended; run `byway connect`\n"
 
 
 async def test_a_conflict_comes_with_its_own_exit_code_and_details(connected: Laptop, manager: FakeManager) -> None:

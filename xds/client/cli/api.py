@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 CALL_TIMEOUT = 10.0
 """Seconds that a call which only asks may take."""
-DAEMON_GONE = {"Socket closed", "Stream removed", "Connection reset by peer"}
-"""What gRPC says of a socket whose owner has gone; the daemon's own messages are sentences."""
+DAEMON_GONE = ("Socket closed", "Stream removed", "Connection reset", "failed to connect to all addresses")
+"""How gRPC begins about a socket whose owner has gone; the daemon's own messages are sentences."""
 CONFLICT_KEY = "byway-conflict-bin"
 
 
@@ -115,7 +115,7 @@ def failure_of(error: grpc.aio.AioRpcError) -> FailureError:
         }
     elif code is grpc.StatusCode.FAILED_PRECONDITION:
         return FailureError(message, code="failed_precondition")
-    elif code is grpc.StatusCode.UNAVAILABLE and message in DAEMON_GONE:
+    elif code is grpc.StatusCode.UNAVAILABLE and message.startswith(DAEMON_GONE):
         return not_connected("the daemon ended")
     elif code is grpc.StatusCode.UNAUTHENTICATED:
         hint = "" if "`byway connect`" in message else "run `byway connect`"
