@@ -8,6 +8,7 @@ All of it runs on one event loop and `commit` does not await, so a check and wha
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
@@ -18,9 +19,10 @@ from xds.manager.clock import Clock
 from xds.manager.notify import Mailbox, Message, message
 from xds.manager.pulse import Pulse
 from xds.manager.rollout import Rollout
+from xds.manager.store.errors import StoreError
 from xds.registry import intercepts
 from xds.registry.change import Change, Event
-from xds.registry.intercept import Intercept
+from xds.registry.intercept import Disposition, Intercept
 from xds.registry.settings import Settings
 from xds.registry.state import State
 from xds.registry.workload import Workload, WorkloadId
@@ -28,6 +30,8 @@ from xds.serve.resource import CLUSTER, ROUTE
 from xds.serve.server import XdsServer
 from xds.serve.status import Lag, Nack, StreamInfo, SyncState
 from xds.serve.store import Store
+
+log = logging.getLogger(__name__)
 
 AWAITED = (CLUSTER, ROUTE)
 """A route's acknowledgement says that it is known, a cluster's that it is warm; both make an intercept live."""
@@ -55,11 +59,18 @@ class Manager:
         self.progress: defaultdict[WorkloadId, Pulse] = defaultdict(Pulse)
         self.attended: dict[str, int] = {}
         """Sessions whose laptop has spoken since the start and not hung up, with the epoch that it spoke of."""
+        self.comparing = asyncio.Lock()
+        """Held while a newcomer is compared with others, in slices: one at a time, so that the loop stays free."""
         self.closing = False
         """The process is about to end. Laptops are no less there for it, whatever becomes of their streams."""
         self._rollouts: defaultdict[WorkloadId, Rollout] = defaultdict(Rollout)
         self._live: defaultdict[WorkloadId, dict[int, StreamInfo]] = defaultdict(dict)
         self._required: dict[WorkloadId, int] = {}
+        self._hopeless: set[tuple[int, str]] = set()
+        """Streams and types of which a sidecar refuses even what has no intercepts: no intercept is to blame."""
+        self._unsettled: set[WorkloadId] = set()
+        self._unrejected: dict[str, str] = {}
+        """What could not be stored yet: workloads to review again, and refused intercepts with Envoy's text."""
         self._keeper = keeper
         self._audit = audit
 
@@ -71,19 +82,33 @@ class Manager:
             self._keeper.save(change, now=self.clock.now())
         gone = [self.state.workloads[key] for key, new in change.workloads.items() if new is None]
         self.state.apply(change)
+        # Before anything follows from it: what publishing settles is another change, with lines of its own.
+        if change.events:
+            self._audit(change.events, peer)
         for workload in gone:
             self._forget(workload)
         for key in change.dirty:
             self._publish(key)
-        if change.events:
-            self._audit(change.events, peer)
         self._tell(change)
 
     def load(self, change: Change) -> None:
         """Take over what was stored before; nothing is stored again, nobody is told."""
         self.state.apply(change)
         for key in change.dirty:
+            rollout = self._rollouts[key]
+            here = self.state.of_workload(key)
+            rollout.want(one.id for one in here if one.disposition.routed)
+            rollout.trust(one.id for one in here if one.disposition is Disposition.ACTIVE)
             self._publish(key)
+
+    def catch_up(self) -> None:
+        """Try again what could not be stored. Raises what the keeper raises."""
+        for key, text in list(self._unrejected.items()):
+            self.commit(intercepts.reject(self.state, key, text))
+            del self._unrejected[key]
+        for workload in list(self._unsettled):
+            self._unsettled.discard(workload)
+            self._review(workload)
 
     def _forget(self, workload: Workload) -> None:
         publish.drop(self.store, workload)
@@ -111,6 +136,9 @@ class Manager:
             self.progress[workload].fire()
         for session in sessions:
             self.mailboxes[session].pulse.fire()
+            if session not in self.state.sessions:
+                # Whoever attends it holds the box and empties it; nobody else ever will.
+                del self.mailboxes[session]
 
     def tell(self, session: str, told: Message) -> None:
         """Leave a message for a session's user."""
@@ -126,12 +154,20 @@ class Manager:
 
     def on_disconnect(self, stream: StreamInfo) -> None:
         """A sidecar went: whoever waited for it waits no longer."""
-        self._live[WorkloadId.parse(stream.view.group)].pop(stream.number, None)
+        key = WorkloadId.parse(stream.view.group)
+        self._live[key].pop(stream.number, None)
+        if not self._live[key]:
+            del self._live[key]
+            if key in self._rollouts:
+                self._rollouts[key].acquit()
+                self._publish(key)
+        self._hopeless = {one for one in self._hopeless if one[0] != stream.number}
         self._heard(stream)
 
     def on_ack(self, stream: StreamInfo, type_url: str, revision: int) -> None:  # noqa: ARG002  the observer's shape
         """A sidecar acknowledged something."""
         if type_url in AWAITED:
+            self._hopeless.discard((stream.number, type_url))
             self._heard(stream)
 
     def on_nack(self, stream: StreamInfo, type_url: str, nack: Nack) -> None:
@@ -139,11 +175,23 @@ class Manager:
         key = WorkloadId.parse(stream.view.group)
         # A refusal of an older state says nothing of what is on its way already.
         if type_url in AWAITED and nack.revision >= self._required.get(key, 0):
-            guilty = self._rollouts[key].refused()
-            if guilty is not None:
-                self.commit(intercepts.reject(self.state, guilty, nack.text))
-            self._publish(key)
+            if not self._rollouts[key].publication():
+                self._hopeless.add((stream.number, type_url))
+                self._rollouts[key].acquit()
+                self._publish(key)
+            elif (stream.number, type_url) not in self._hopeless:
+                self._isolate(key, nack.text)
         self._heard(stream)
+
+    def _isolate(self, key: WorkloadId, text: str) -> None:
+        guilty = self._rollouts[key].refused()
+        if guilty is not None:
+            try:
+                self.commit(intercepts.reject(self.state, guilty, text))
+            except StoreError as error:
+                log.error("intercept %s was refused by Envoy and is not routed any more: %s", guilty, error)
+                self._unrejected[guilty] = text
+        self._publish(key)
 
     def _heard(self, stream: StreamInfo) -> None:
         key = WorkloadId.parse(stream.view.group)
@@ -153,13 +201,17 @@ class Manager:
     def _review(self, key: WorkloadId) -> None:
         """Settle what every live sidecar of a workload has acknowledged by now."""
         rollout = self._rollouts[key]
-        if self.lagging(key):
+        if any((lag.stream.number, lag.type_url) not in self._hopeless for lag in self.lagging(key)):
             return
         published = rollout.publication()
         if self.connected(key):
             rollout.acknowledged()
-        for intercept in published:
-            self.commit(intercepts.settle(self.state, intercept))
+        try:
+            for intercept in sorted(published):
+                self.commit(intercepts.settle(self.state, intercept))
+        except StoreError as error:
+            log.error("%s", error)
+            self._unsettled.add(key)
         if rollout.publication() != published:
             self._publish(key)
 
@@ -194,7 +246,7 @@ class Manager:
 
     def connected(self, key: WorkloadId) -> Mapping[str, StreamInfo]:
         """The live sidecars of a workload by node id."""
-        return {stream.view.node: stream for stream in self._live[key].values()}
+        return {stream.view.node: stream for stream in self._live.get(key, {}).values()}
 
     def intercepts_of(self, session: str) -> list[Intercept]:
         """A session's intercepts, the oldest first."""

@@ -41,8 +41,6 @@ def message(event: Event) -> Message | None:
 
 
 def _of_session(event: Event) -> Message | None:
-    if event.kind is EventKind.SESSION_EXPIRING:
-        return Message(f"your session {event.text}; `byway extend` keeps it", warning=True)
     if event.kind is EventKind.SESSION_ENDED and event.by != event.session.owner:
         return Message(f"your session was ended: {event.text}", warning=True)
     return None

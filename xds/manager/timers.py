@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
+from xds.manager.compare import compare_displaced
 from xds.manager.core import Manager
 from xds.manager.notify import Message
 from xds.manager.store import SqliteStore, StoreError
-from xds.registry import errors, sessions
+from xds.registry import errors, intercepts, sessions
 from xds.registry.conflict import duration
 
 log = logging.getLogger(__name__)
 
 TICK = 1.0
 SAVE_EVERY = 60.0
+RESTORE_EVERY = 60.0
 GRACE = 10.0
 """Seconds after a start for which the last known presence of a laptop holds, so that it can come back unnoticed."""
 
@@ -28,6 +31,7 @@ class Timers:
         self._store = store
         self._started = manager.clock.now()
         self._saved = self._started
+        self._restored: float | None = None
         self._warned: dict[str, float] = {}
         self._graced = False
 
@@ -35,22 +39,33 @@ class Timers:
         """Until cancelled."""
         while True:
             await asyncio.sleep(TICK)
-            try:
-                self.tick()
-            except StoreError as error:
-                log.error("%s", error)
-            except Exception:
-                log.exception("a timer failed; it will be tried again")
+            self.tick()
+            await self.restore()
 
     def tick(self) -> None:
-        """Do what is due."""
-        manager = self._manager
-        now = manager.clock.now()
-        self._warn(now)
-        manager.commit(sessions.expire(manager.state, manager.settings, now))
-        if not self._graced and now - self._started >= GRACE:
-            self._graced = True
-            self._end_grace(now)
+        """Do what is due. What fails is logged, keeps nothing else from being done, and is tried again."""
+        now = self._manager.clock.now()
+        for step in (self._warn, self._expire, self._end_grace, self._save):
+            with _logged():
+                step(now)
+        with _logged():
+            self._manager.catch_up()
+
+    async def restore(self) -> None:
+        """Now and then, bring back what nothing keeps away, where the change that freed it left that undecided."""
+        now = self._manager.clock.now()
+        if self._restored is not None and now - self._restored < RESTORE_EVERY:
+            return
+        self._restored = now
+        with _logged():
+            async with self._manager.comparing:
+                await compare_displaced(self._manager.state)
+            self._manager.commit(intercepts.restore(self._manager.state))
+
+    def _expire(self, now: float) -> None:
+        self._manager.commit(sessions.expire(self._manager.state, self._manager.settings, now))
+
+    def _save(self, now: float) -> None:
         if now - self._saved >= SAVE_EVERY:
             self._saved = now
             self.save_activity()
@@ -75,6 +90,9 @@ class Timers:
 
     def _end_grace(self, now: float) -> None:
         """Laptops that were there before the start and have not come back since are away."""
+        if self._graced or now - self._started < GRACE:
+            return
+        self._graced = True
         manager = self._manager
         for session in list(manager.state.sessions.values()):
             if session.present and session.id not in manager.attended:
@@ -84,3 +102,13 @@ class Timers:
                             manager.state, session.id, epoch=session.epoch, present=False, targets=None, now=now
                         )
                     )
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        log.error("%s", error)
+    except Exception:
+        log.exception("a timer failed; it will be tried again")

@@ -20,7 +20,6 @@ class EventKind(StrEnum):
 
     SESSION_STARTED = "session started"
     SESSION_RESUMED = "session resumed"
-    SESSION_EXPIRING = "session expiring"
     SESSION_ENDED = "session ended"
     INTERCEPT_CREATED = "intercept created"
     INTERCEPT_ACTIVE = "intercept active"

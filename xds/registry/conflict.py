@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xds.registry import conditions, sessions
+from xds.registry import conditions
 from xds.registry.errors import Conflict, ConflictError
 from xds.registry.intercept import Intercept, InterceptSpec, Kind
 from xds.registry.overlap import Conflict as ConflictVerdict
@@ -22,27 +22,23 @@ def explain(
     """The error for an intercept that others are in the way of; the oldest of them is named."""
     other, verdict = blockers[0]
     owner = state.session(other.session)
-    idle = max(0.0, now - owner.last_activity)
-    port = min(verdict.ports)
     conflict = Conflict(
         intercept=other.id,
         name=other.spec.name,
         owner=owner.owner,
         yours=owner.user == session.user,
-        port=port,
-        idle=idle,
+        port=min(verdict.ports),
+        idle=max(0.0, now - owner.last_activity),
         witness=verdict.witness,
         proven=verdict.proven,
         others=len(blockers) - 1,
     )
-    sentences = [
-        _who(conflict, session, owner, spec, port),
-        _which(conflict, spec, other),
-        _what(conflict, owner, session),
-    ]
-    if not sessions.inactive(owner, settings, now) and not conflict.yours:
-        left = settings.inactive_block_timeout - idle
-        sentences.append(f"Or wait: after {duration(left)} more without activity of theirs yours will take over.")
+    sentences = [_who(conflict, session, owner, spec), _which(conflict, spec, other)]
+    if owner.id == session.id:
+        sentences.append(f"`byway leave {conflict.name}` ends it.")
+    else:
+        sentences += [_narrow(state, spec, other, conflict.port), _ask(conflict, owner)]
+    sentences.append(_wait(state, session, blockers, settings, now))
     return ConflictError(" ".join(sentence for sentence in sentences if sentence), conflict)
 
 
@@ -55,34 +51,56 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 3600)} h"
 
 
-def _who(conflict: Conflict, session: Session, owner: Session, spec: InterceptSpec, port: int) -> str:
+def _who(conflict: Conflict, session: Session, owner: Session, spec: InterceptSpec) -> str:
     more = f" (and {conflict.others} more)" if conflict.others else ""
+    takes = f"already takes such requests on port {conflict.port} of {spec.workload}"
+    facts = f"(id {conflict.intercept}, idle for {duration(conflict.idle)})"
     if owner.id == session.id:
-        return (
-            f"your own intercept {conflict.name!r}{more} already takes such requests on port {port} of {spec.workload}."
-        )
+        return f"your own intercept {conflict.name!r}{more} {takes} {facts}."
     if conflict.yours:
-        return (
-            f"intercept {conflict.name!r}{more} already takes such requests on port {port} of {spec.workload}: "
-            f"it is you, on host {owner.host} (id {conflict.intercept}, idle for {duration(conflict.idle)})."
-        )
-    return (
-        f"{owner.owner} already takes such requests on port {port} of {spec.workload} with intercept "
-        f"{conflict.name!r}{more} (id {conflict.intercept}, idle for {duration(conflict.idle)})."
-    )
+        return f"intercept {conflict.name!r}{more} {takes}: it is you, on host {owner.host} {facts}."
+    return f"{owner.owner} {takes} with intercept {conflict.name!r}{more} {facts}."
 
 
 def _which(conflict: Conflict, spec: InterceptSpec, other: Intercept) -> str:
     if not conflict.proven:
         return "The two could not be proved disjoint."
-    if conflict.witness is None or Kind.PERSONAL not in {spec.kind, other.spec.kind}:
-        return ""
-    return f"Both would take: {conditions.describe_request(conflict.witness)}."
+    if Kind.PERSONAL not in {spec.kind, other.spec.kind}:
+        return "Each takes all of the port."
+    return f"Both would take: {conditions.describe_request(conflict.witness)}." if conflict.witness else ""
 
 
-def _what(conflict: Conflict, owner: Session, session: Session) -> str:
-    if owner.id == session.id:
-        return f"`byway leave {conflict.name}` ends it."
+def _narrow(state: State, spec: InterceptSpec, other: Intercept, port: int) -> str:
+    """How the newcomer could ask for less; empty where nothing less would do."""
+    if other.spec.kind is Kind.PERSONAL:
+        if spec.kind is Kind.PERSONAL:
+            return "Narrow yours with another --http-header or path."
+        return "With --shared yours leaves to personal intercepts what they claim."
+    workload = state.workloads.get(spec.workload)
+    there = workload.port(port) if workload else None
+    if other.spec.shared and there is not None and there.protocol.may_be_http:
+        return "With --http-header auto yours takes only your own requests, which goes beside it."
+    return ""
+
+
+def _ask(conflict: Conflict, owner: Session) -> str:
     if conflict.yours:
-        return "Leave it there with `byway leave`, or narrow this one with another --http-header or path."
-    return "Narrow yours with another --http-header or path, or ask them to `byway leave`."
+        return f"`byway leave {conflict.name}` on {owner.host} ends it."
+    return (
+        f"Ask {owner.user} to `byway leave {conflict.name}`; an administrator can `byway revoke {conflict.intercept}`."
+    )
+
+
+def _wait(
+    state: State,
+    session: Session,
+    blockers: list[tuple[Intercept, ConflictVerdict]],
+    settings: Settings,
+    now: float,
+) -> str:
+    """From when on nobody in the way has the right to be; empty where one's own intercept is among them."""
+    owners = [state.session(other.session) for other, _ in blockers]
+    if any(owner.id == session.id for owner in owners):
+        return ""
+    left = settings.inactive_block_timeout - now + max(owner.last_activity for owner in owners)
+    return f"Or wait: after {duration(left)} more without activity there, running this again takes over."

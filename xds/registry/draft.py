@@ -6,10 +6,13 @@ from dataclasses import replace
 
 from xds.registry.change import Change, Event, EventKind
 from xds.registry.intercept import Disposition, Intercept
-from xds.registry.overlap import Conflict, verdict
+from xds.registry.overlap import Budget, Conflict, verdict
 from xds.registry.session import Session
 from xds.registry.state import State
 from xds.registry.workload import Workload, WorkloadId
+
+RESTORE_STEPS = 30_000
+"""Steps of comparing for all that one change may bring back, about 25 ms; what is left over stays displaced."""
 
 
 class Draft:
@@ -22,6 +25,7 @@ class Draft:
         self._workloads: dict[WorkloadId, Workload | None] = {}
         self._events: list[Event] = []
         self._dirty: set[WorkloadId] = set()
+        self._freed: list[Intercept] = []
         self._sequence = state.sequence
 
     def change(self) -> Change:
@@ -62,6 +66,8 @@ class Draft:
         old = self._intercepts.get(intercept.id, self.state.intercepts.get(intercept.id))
         if (old is not None and old.disposition.routed) != intercept.disposition.routed:
             self._dirty.add(intercept.spec.workload)
+            if old is not None and old.disposition.routed:
+                self._freed.append(old)
         self._intercepts[intercept.id] = intercept
 
     def touch(self, workload: WorkloadId) -> None:
@@ -93,22 +99,40 @@ class Draft:
         self._intercepts[intercept.id] = None
         if intercept.disposition.routed:
             self._dirty.add(intercept.spec.workload)
+            self._freed.append(intercept)
 
-    def restore(self, workloads: set[WorkloadId]) -> None:
+    def restore(self, *, everywhere: bool = False) -> None:
         """Bring back, in creation order, each displaced intercept that no routed one conflicts with.
 
-        Restoring never displaces: whoever is in the way stays, however idle.
+        Restoring never displaces: whoever is in the way stays, however idle. Only those are looked at that something
+        freed by this change may have kept away, or all with `everywhere`.
         """
+        budget = Budget(total=RESTORE_STEPS)
+        workloads = {one.spec.workload for one in self._freed}
+        if everywhere:
+            workloads |= {one.spec.workload for one in self.state.intercepts.values()}
         for workload in sorted(workloads):
-            for displaced in self.of_workload(workload):
-                if displaced.disposition is Disposition.DISPLACED and not self._blocked(displaced):
-                    back = replace(displaced, disposition=Disposition.PENDING, displaced=None, reason="")
-                    self.put(back)
-                    self.event(EventKind.INTERCEPT_RESTORED, back, text="nothing is in its way any more")
+            there = self.of_workload(workload)
+            freed = None if everywhere else [one for one in self._freed if one.spec.workload == workload]
+            routed = [one for one in there if one.disposition.routed]
+            for displaced in there:
+                if displaced.disposition is not Disposition.DISPLACED:
+                    continue
+                if (freed is None or self._is_new(displaced) or _any_conflict(displaced, freed, budget)) and not (
+                    _any_conflict(displaced, routed, budget)
+                ):
+                    routed.append(self._bring_back(displaced))
 
-    def _blocked(self, intercept: Intercept) -> bool:
-        return any(
-            isinstance(verdict(intercept.spec, other.spec), Conflict)
-            for other in self.of_workload(intercept.spec.workload)
-            if other.disposition.routed and other.id != intercept.id
-        )
+    def _is_new(self, displaced: Intercept) -> bool:
+        """Whether it is displaced only since this change, by the end of what has reclaimed it."""
+        return displaced.id not in self.state.intercepts
+
+    def _bring_back(self, displaced: Intercept) -> Intercept:
+        back = replace(displaced, disposition=Disposition.PENDING, displaced=None, reason="")
+        self.put(back)
+        self.event(EventKind.INTERCEPT_RESTORED, back, text="nothing is in its way any more")
+        return back
+
+
+def _any_conflict(intercept: Intercept, others: list[Intercept], budget: Budget) -> bool:
+    return any(isinstance(verdict(intercept.spec, one.spec, budget=budget), Conflict) for one in others)

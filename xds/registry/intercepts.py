@@ -1,8 +1,8 @@
-"""Commands on intercepts: create (with take-over), settle, reject, leave, revoke.
+"""Commands on intercepts: create (with take-over), settle, reject, end, roll back, restore.
 
-Check and creation are one step: the conflict is looked for in the very state that the change is made from. An intercept
-whose owner is inactive keeps its place until somebody needs it; then it is *displaced* in the same step that creates the
-newcomer's, and comes back when nothing is in its way any more.
+Check and creation are one step: the conflict is looked for in the very state that the change is made from. An
+intercept whose owner is inactive keeps its place until somebody needs it; then it is *displaced* in the same step that
+creates the newcomer's, and comes back when nothing is in its way any more.
 """
 
 from __future__ import annotations
@@ -11,29 +11,39 @@ from dataclasses import replace
 
 from xds.registry import sessions
 from xds.registry.change import Change, EventKind
+from xds.registry.comparison import Comparison
 from xds.registry.conflict import explain
 from xds.registry.draft import Draft
 from xds.registry.errors import AlreadyExistsError, InvalidError, NotAllowedError, NotFoundError
 from xds.registry.intercept import Displacement, Disposition, Intercept, InterceptSpec, Kind
-from xds.registry.overlap import Conflict, Warn, verdict
+from xds.registry.match import FieldKind, Op
+from xds.registry.overlap import Conflict, Warn
 from xds.registry.settings import Settings
 from xds.registry.state import State
 from xds.registry.workload import AppProtocol, Port, Workload
 
 
 def create(
-    state: State, settings: Settings, session_key: str, spec: InterceptSpec, *, new_id: str, now: float
+    state: State,
+    settings: Settings,
+    session_key: str,
+    spec: InterceptSpec,
+    *,
+    new_id: str,
+    now: float,
+    comparison: Comparison | None = None,
 ) -> tuple[Change, list[tuple[Intercept, Warn]]]:
     """Create an intercept, displacing those in its way whose owners are inactive.
 
-    Returns the change and the overlaps that are allowed but worth a warning. Raises NotFoundError, InvalidError,
-    NotAllowedError, AlreadyExistsError, ConflictError.
+    `comparison` holds what was compared ahead; whatever it lacks is compared here. Returns the change and the overlaps
+    that are allowed but worth a warning. Raises NotFoundError, InvalidError, NotAllowedError, AlreadyExistsError,
+    ConflictError.
     """
     session = state.session(session_key)
-    _check_spec(state, settings, spec)
+    check(state, settings, session_key, spec)
     draft = Draft(state)
     _reclaim(draft, session_key, spec)
-    in_the_way, warnings = _overlapping(draft, spec)
+    in_the_way, warnings = _overlapping(draft, comparison or Comparison(spec))
     blockers = [
         (other, verdict)
         for other, verdict in in_the_way
@@ -47,8 +57,19 @@ def create(
     draft.put(intercept)
     draft.event(EventKind.INTERCEPT_CREATED, intercept, by=session.owner)
     # What was displaced may have been all that kept an older displaced one away.
-    draft.restore({spec.workload})
+    draft.restore()
     return draft.change(), warnings
+
+
+def check(state: State, settings: Settings, session_key: str, spec: InterceptSpec) -> None:
+    """Whether the spec may be asked for at all, whoever else is there. Raises as `create` does, but ConflictError."""
+    _check_spec(state, settings, spec)
+    same = state.named(session_key, spec.name)
+    if same is not None and same.disposition.routed:
+        raise AlreadyExistsError(
+            f"you have an intercept named {spec.name!r} already ({same.disposition}); "
+            f"`byway leave {spec.name}` ends it, --name gives this one another name"
+        )
 
 
 def _check_spec(state: State, settings: Settings, spec: InterceptSpec) -> None:
@@ -59,7 +80,7 @@ def _check_spec(state: State, settings: Settings, spec: InterceptSpec) -> None:
         raise InvalidError("--port: an intercept needs at least one port")
     if len(spec.numbers) != len(spec.ports):
         raise InvalidError("--port: the same port of the workload is named twice")
-    if spec.kind is Kind.GLOBAL and not settings.allow_global_intercepts:
+    if _takes_everybodys(spec) and not settings.allow_global_intercepts:
         raise NotAllowedError(
             "global intercepts are not allowed here (setting intercept.allowGlobalIntercepts); "
             "add --http-header auto to intercept only your own requests"
@@ -70,6 +91,13 @@ def _check_spec(state: State, settings: Settings, spec: InterceptSpec) -> None:
             known = ", ".join(map(str, workload.ports))
             raise NotFoundError(f"--port: {spec.workload} has no port {mapping.port}; its ports are {known}")
         _check_protocol(port, workload, spec)
+
+
+def _takes_everybodys(spec: InterceptSpec) -> bool:
+    """Whether it takes every request of a port: one that says so with `--http-header all` is no less global."""
+    if spec.kind is not Kind.PERSONAL:
+        return spec.kind is not Kind.MIRROR
+    return all((one.field.kind, one.op, one.value) == (FieldKind.PATH, Op.PREFIX, "/") for one in spec.match.conditions)
 
 
 def _check_protocol(port: Port, workload: Workload, spec: InterceptSpec) -> None:
@@ -92,25 +120,19 @@ def _check_protocol(port: Port, workload: Workload, spec: InterceptSpec) -> None
 def _reclaim(draft: Draft, session: str, spec: InterceptSpec) -> None:
     """Running `intercept` again on one's own displaced or rejected intercept replaces it, with a newcomer's rights."""
     same = draft.state.named(session, spec.name)
-    if same is None:
-        return
-    if same.disposition.routed:
-        raise AlreadyExistsError(
-            f"you have an intercept named {spec.name!r} already ({same.disposition}); "
-            f"`byway leave {spec.name}` ends it, --name gives this one another name"
-        )
-    draft.end(same, by=same.owner, text="created again")
+    if same is not None:
+        draft.end(same, by=draft.session(session).owner, text="created again")
 
 
 def _overlapping(
-    draft: Draft, spec: InterceptSpec
+    draft: Draft, comparison: Comparison
 ) -> tuple[list[tuple[Intercept, Conflict]], list[tuple[Intercept, Warn]]]:
     conflicts: list[tuple[Intercept, Conflict]] = []
     warnings: list[tuple[Intercept, Warn]] = []
-    for other in draft.of_workload(spec.workload):
+    for other in draft.of_workload(comparison.spec.workload):
         if not other.disposition.routed:
             continue
-        match verdict(spec, other.spec):
+        match comparison.verdict(other):
             case Conflict() as conflict:
                 conflicts.append((other, conflict))
             case Warn() as warn:
@@ -150,14 +172,41 @@ def reject(state: State, key: str, text: str) -> Change:
     rejected = replace(intercept, disposition=Disposition.REJECTED, reason=text)
     draft.put(rejected)
     draft.event(EventKind.INTERCEPT_REJECTED, rejected, by="envoy", text=text)
-    draft.restore({intercept.spec.workload})
+    draft.restore()
     return draft.change()
 
 
 def end(state: State, key: str, *, by: str, text: str) -> Change:
-    """End an intercept (left, revoked, rolled back). Raises NotFoundError."""
+    """End an intercept (left, revoked); what it kept away comes back. Raises NotFoundError."""
     intercept = state.intercept(key)
     draft = Draft(state)
     draft.end(intercept, by=by, text=text)
-    draft.restore({intercept.spec.workload})
+    draft.restore()
+    return draft.change()
+
+
+def roll_back(state: State, key: str, *, former: Intercept | None, by: str, text: str) -> Change:
+    """Undo a creation that did not complete; what it kept away comes back.
+
+    `former` is what the session had under that name before: had it been displaced, it is so again, and nothing is lost
+    by having tried to reclaim it. Raises NotFoundError.
+    """
+    draft = Draft(state)
+    draft.end(state.intercept(key), by=by, text=text)
+    if former is not None and former.disposition is Disposition.DISPLACED:
+        draft.put(former)
+        by_whom = former.displaced.owner if former.displaced else ""
+        draft.event(EventKind.INTERCEPT_DISPLACED, former, by=by_whom, text=former.reason)
+    draft.restore()
+    return draft.change()
+
+
+def restore(state: State) -> Change:
+    """Bring back every displaced intercept that nothing is in the way of.
+
+    Each change does so for what it frees. This is for what a change left undecided for want of time, and for a store
+    that has lost what was in the way.
+    """
+    draft = Draft(state)
+    draft.restore(everywhere=True)
     return draft.change()

@@ -11,11 +11,10 @@ from dataclasses import replace
 from xds.registry.change import Change, EventKind
 from xds.registry.draft import Draft
 from xds.registry.errors import StaleEpochError
-from xds.registry.intercept import Target
+from xds.registry.intercept import Intercept, Target
 from xds.registry.session import Session, TargetReport
 from xds.registry.settings import Settings
 from xds.registry.state import State
-from xds.registry.workload import WorkloadId
 
 WARN_BEFORE = 3600.0
 """How long before its session ends a user is warned, seconds."""
@@ -32,7 +31,8 @@ def connect(state: State, session: Session) -> Change:
 def resume(state: State, key: str, *, host: str, address: str, now: float, token_hash: str | None = None) -> Change:
     """A new connection of an existing session: a higher epoch, from wherever the laptop is now.
 
-    `token_hash` replaces the session's token where the old one was lost. Raises NotFoundError.
+    `token_hash` replaces the session's token where the old one was lost; somebody has asked for that, so it counts as
+    activity. Resuming does not: a laptop does it by itself. Raises NotFoundError.
     """
     draft = Draft(state)
     old = state.session(key)
@@ -42,10 +42,13 @@ def resume(state: State, key: str, *, host: str, address: str, now: float, token
         address=address,
         epoch=old.epoch + 1,
         token_hash=token_hash or old.token_hash,
-        last_activity=max(old.last_activity, now),
+        last_activity=max(old.last_activity, now) if token_hash else old.last_activity,
     )
     draft.put_session(session)
-    _touch_all(draft, session)
+    if session.owner != old.owner:
+        for intercept in state.of_session(key):
+            draft.put(replace(intercept, owner=session.owner))
+    _touch(draft, old, session)
     draft.session_event(EventKind.SESSION_RESUMED, session, by=session.owner)
     return draft.change()
 
@@ -89,7 +92,7 @@ def presence(
     if present != session.present:
         updated = replace(updated, present_since=now, returns=session.returns + present)
     draft.put_session(updated)
-    _touch_all(draft, updated)
+    _touch(draft, session, updated)
     return draft.change()
 
 
@@ -109,10 +112,24 @@ def _counted(
     return counted
 
 
-def _touch_all(draft: Draft, session: Session) -> None:
-    for intercept in draft.state.of_session(session.id):
-        if intercept.disposition.routed:
+def _touch(draft: Draft, old: Session, new: Session) -> None:
+    """Have those workloads compiled anew whose resources show what has changed of the session."""
+    for intercept in draft.state.of_session(new.id):
+        if intercept.disposition.routed and (
+            old.owner != new.owner or _as_reached(old, intercept) != _as_reached(new, intercept)
+        ):
             draft.touch(intercept.spec.workload)
+
+
+def _as_reached(session: Session, intercept: Intercept) -> object:
+    """All of a session that shows in the resources of an intercept's workload, but its owner's name."""
+    reports = [session.targets.get(mapping.target, TargetReport()) for mapping in intercept.spec.ports]
+    return (
+        session.address,
+        session.returns,
+        session.present or session.present_since,
+        [(one.health.usable, one.returns, one.health.usable or one.since) for one in reports],
+    )
 
 
 def end(state: State, key: str, *, by: str, text: str) -> Change:
@@ -122,27 +139,19 @@ def end(state: State, key: str, *, by: str, text: str) -> Change:
 
 def _end(state: State, sessions: list[Session], *, by: str, text: str) -> Change:
     draft = Draft(state)
-    freed: set[WorkloadId] = set()
     for session in sessions:
         for intercept in state.of_session(session.id):
             draft.end(intercept, by=by, text=text)
-            freed.add(intercept.spec.workload)
         draft.session_event(EventKind.SESSION_ENDED, session, by=by, text=text)
         draft.drop_session(session)
-    draft.restore(freed)
+    draft.restore()
     return draft.change()
 
 
 def expire(state: State, settings: Settings, now: float) -> Change:
     """End each session whose user did nothing for `grpc.connectionTTL`."""
-    due = [one for one in state.sessions.values() if now - one.last_activity >= settings.connection_ttl]
+    due = [one for one in state.sessions.values() if now - one.last_activity > settings.connection_ttl]
     return _end(state, due, by="byway", text="its user did nothing for the time that grpc.connectionTTL gives")
-
-
-def next_expiry(state: State, settings: Settings) -> float | None:
-    """When the next session will end if its user does nothing; None without sessions."""
-    times = [session.last_activity + settings.connection_ttl for session in state.sessions.values()]
-    return min(times, default=None)
 
 
 def inactive(session: Session, settings: Settings, now: float) -> bool:

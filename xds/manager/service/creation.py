@@ -1,31 +1,38 @@
 """The creation of an intercept, from the request to the last acknowledgement, or back.
 
 A call that is cancelled, or that isn't acknowledged by every live sidecar in time, leaves nothing behind: the intercept
-ends, and what it had displaced comes back where it can.
+ends, and what it had displaced comes back where it can. One that Envoy refuses stays, rejected, with Envoy's text.
+
+Others are compared with the newcomer before the step that creates it, in slices between which the event loop goes on;
+that step then only looks the verdicts up.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import grpc
 
 from xds.api.byway.manager import v1
+from xds.manager.compare import compare
 from xds.manager.core import Manager
 from xds.manager.service.callers import CallError
 from xds.manager.service.read import intercept_spec
 from xds.manager.service.render import Renderer
 from xds.manager.tokens import key_value, new_id
-from xds.registry import errors, intercepts
+from xds.registry import intercepts
+from xds.registry.comparison import Comparison
 from xds.registry.example import describe_request
 from xds.registry.intercept import Disposition, Intercept
-from xds.registry.overlap import Warn
+from xds.registry.overlap import Budget, Warn
 from xds.registry.session import Session
 
 PATIENCE = 30.0
 """Seconds to wait for acknowledgements where the client says nothing."""
+CHECK = 1.0
+"""Seconds for comparing a newcomer with all others; what is not decided by then counts as overlapping."""
 
 
 class Creation:
@@ -37,30 +44,47 @@ class Creation:
         self._session = session
         self._peer = peer
         self._key = new_id("i")
+        self._former: Intercept | None = None
 
-    async def run(self, request: v1.CreateInterceptRequest) -> AsyncIterator[v1.InterceptProgress]:
+    async def run(self, request: v1.CreateInterceptRequest) -> AsyncGenerator[v1.InterceptProgress]:
         """Progress until it is live. Raises RegistryError, ConditionError, CallError."""
-        warnings = self._create(request)
         settled = False
         try:
-            async for progress in self._follow(request.timeout_seconds or PATIENCE, warnings):
-                # Once the last word is on its way the intercept is the user's, whether or not it still arrives.
-                settled = progress.done
-                yield progress
+            warnings = await self._create(request)
+            async with aclosing(self._follow(request.timeout_seconds or PATIENCE, warnings)) as steps:
+                async for progress in steps:
+                    # Once the last word is on its way the intercept is the user's, whether or not it still arrives.
+                    settled = progress.done
+                    yield progress
         finally:
             if not settled:
                 self._roll_back()
 
-    def _create(self, request: v1.CreateInterceptRequest) -> list[str]:
+    async def _create(self, request: v1.CreateInterceptRequest) -> list[str]:
         manager = self._manager
         spec = intercept_spec(request, manager.state, manager.settings, key_value=key_value(self._session.user))
-        change, warnings = intercepts.create(
-            manager.state, manager.settings, self._session.id, spec, new_id=self._key, now=manager.clock.now()
-        )
-        manager.commit(change, peer=self._peer)
+        intercepts.check(manager.state, manager.settings, self._session.id, spec)
+        async with manager.comparing:
+            clock = asyncio.get_running_loop().time
+            deadline = clock() + CHECK
+            comparison = Comparison(spec, budget=Budget(expired=lambda: clock() > deadline))
+            await compare(comparison, manager.state)
+            # Nothing is awaited from the last look at who is there to the commit: check and creation are one step.
+            former = manager.state.named(self._session.id, spec.name)
+            change, warnings = intercepts.create(
+                manager.state,
+                manager.settings,
+                self._session.id,
+                spec,
+                new_id=self._key,
+                now=manager.clock.now(),
+                comparison=comparison,
+            )
+            self._former = former
+            manager.commit(change, peer=self._peer)
         return [_warning(other, warn) for other, warn in warnings]
 
-    async def _follow(self, patience: float, warnings: list[str]) -> AsyncIterator[v1.InterceptProgress]:
+    async def _follow(self, patience: float, warnings: list[str]) -> AsyncGenerator[v1.InterceptProgress]:
         manager = self._manager
         deadline = asyncio.get_running_loop().time() + patience
         workload = manager.state.intercept(self._key).spec.workload
@@ -87,17 +111,23 @@ class Creation:
         if intercept is None:
             raise CallError(grpc.StatusCode.ABORTED, "the intercept was ended while it was being created")
         if intercept.disposition is Disposition.REJECTED:
-            raise CallError(grpc.StatusCode.INTERNAL, f"Envoy refused the intercept: {intercept.reason}")
+            raise CallError(
+                grpc.StatusCode.INTERNAL,
+                f"Envoy refused the intercept: {intercept.reason}; it is not routed, and "
+                f"`byway leave {intercept.spec.name}` takes it off the list",
+            )
         if intercept.disposition is Disposition.DISPLACED:
             raise CallError(grpc.StatusCode.ABORTED, f"the intercept was {intercept.reason} while it was being created")
         return intercept
 
     def _roll_back(self) -> None:
-        with suppress(errors.RegistryError):
-            change = intercepts.end(
-                self._manager.state, self._key, by=self._session.owner, text="its creation did not complete"
-            )
-            self._manager.commit(change, peer=self._peer)
+        manager = self._manager
+        intercept = manager.state.intercepts.get(self._key)
+        if intercept is None or intercept.disposition is Disposition.REJECTED:
+            return
+        text = "its creation did not complete"
+        change = intercepts.roll_back(manager.state, self._key, former=self._former, by=self._session.owner, text=text)
+        manager.commit(change, peer=self._peer)
 
 
 def _warning(other: Intercept, warn: Warn) -> str:

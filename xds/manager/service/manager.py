@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+import ipaddress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import TypeVar, cast
 
 import grpc
 
@@ -22,6 +24,7 @@ from xds.registry.session import Session
 
 IN_FORCE = 2.0
 """Seconds to wait until no sidecar sends anything to a laptop that left; one that is stuck doesn't hold up its user."""
+HOST_LIMIT = 100
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -71,19 +74,20 @@ class ManagerService:
         old = self._resumable(user, request)
         if old is not None and not token:
             token = new_token()
-        address = request.address or peer_ip(context.peer())
+        address = _address(request.address) or peer_ip(context.peer())
+        host = _host(request.host)
         now = self._manager.clock.now()
         if old is not None:
             key = old.id
             change = sessions.resume(
-                self._manager.state, key, host=request.host, address=address, now=now, token_hash=token_hash(token)
+                self._manager.state, key, host=host, address=address, now=now, token_hash=token_hash(token)
             )
         else:
             token = new_token()
             key = new_id("s")
             change = sessions.connect(
                 self._manager.state,
-                Session(key, user, request.host or "unknown", token_hash(token), address, last_activity=now),
+                Session(key, user, host or "unknown", token_hash(token), address, last_activity=now),
             )
         self._manager.commit(change, peer=context.peer())
         session = self._manager.state.session(key)
@@ -112,8 +116,9 @@ class ManagerService:
 
     async def _attend(self, words: AsyncIterator[v1.Presence], context: Context) -> AsyncIterator[v1.Notice]:
         attendance = Attendance(self._manager, self._renderer, self._callers.session(context))
-        async for notice in attendance.run(words):
-            yield notice
+        async with aclosing(attendance.run(words)) as notices:
+            async for notice in notices:
+                yield notice
 
     async def _quit(self, _: v1.QuitRequest, context: Context) -> v1.QuitReply:
         session = self._callers.session(context)
@@ -145,8 +150,9 @@ class ManagerService:
         self, request: v1.CreateInterceptRequest, context: Context
     ) -> AsyncIterator[v1.InterceptProgress]:
         creation = Creation(self._manager, self._renderer, self._active(context), peer=context.peer())
-        async for progress in creation.run(request):
-            yield progress
+        async with aclosing(creation.run(request)) as steps:
+            async for progress in steps:
+                yield progress
 
     async def _leave_intercept(self, request: v1.LeaveInterceptRequest, context: Context) -> v1.LeaveInterceptReply:
         session = self._active(context)
@@ -183,6 +189,28 @@ def peer_ip(peer: str) -> str:
     return host if kind in {"ipv4", "ipv6"} and host else "127.0.0.1"
 
 
+def _address(text: str) -> str:
+    """An address that Envoy takes: with another one it would refuse all that the workload's sidecars are given."""
+    if not text:
+        return ""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise CallError(
+            grpc.StatusCode.INVALID_ARGUMENT, f"--address: {text!r} is no IP address; Envoy needs one"
+        ) from None
+
+
+def _host(text: str) -> str:
+    """A host name as others may be shown it, on their terminals."""
+    if len(text) > HOST_LIMIT or not text.isprintable() or any(char in text for char in " @"):
+        raise CallError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"--host: {text[:HOST_LIMIT]!r} must be printable, without blanks and @, of {HOST_LIMIT} at most",
+        )
+    return text
+
+
 def _guarded(behaviour: Callable[[Q, Context], Awaitable[R]]) -> Callable[[Q, Context], Awaitable[R]]:
     """Errors that people should read become statuses; what is no such error stays a bug and is logged as one."""
 
@@ -196,11 +224,16 @@ def _guarded(behaviour: Callable[[Q, Context], Awaitable[R]]) -> Callable[[Q, Co
 
 
 def _guarded_stream(behaviour: Callable[[Q, Context], AsyncIterator[R]]) -> Callable[[Q, Context], AsyncIterator[R]]:
-    async def call(request: Q, context: Context) -> AsyncIterator[R]:
+    """The same for a stream, which is closed before the call ends: grpc leaves a generator to the garbage collector,
+    and what it has to take back must not wait for that. So the replies are written here, and not handed to grpc.
+    """
+
+    async def call(request: Q, context: Context) -> None:
         try:
-            async for reply in behaviour(request, context):
-                yield reply
+            async with aclosing(cast("AsyncGenerator[R]", behaviour(request, context))) as replies:
+                async for reply in replies:
+                    await context.write(reply)
         except Exception as error:
             await abort(context, error)
 
-    return call
+    return cast("Callable[[Q, Context], AsyncIterator[R]]", call)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from typing import Any
 
 from xds.api.byway.manager import v1
@@ -31,12 +31,13 @@ class Attendance:
         self._key = session.id
         self._epoch = 0
 
-    async def run(self, words: AsyncIterator[v1.Presence]) -> AsyncIterator[v1.Notice]:
+    async def run(self, words: AsyncIterator[v1.Presence]) -> AsyncGenerator[v1.Notice]:
         """Notices for the laptop, until it hangs up. Raises RegistryError when the session is no longer its own."""
         listening = asyncio.ensure_future(self._listen(words))
         try:
-            async for notice in self._notices(listening):
-                yield notice
+            async with aclosing(self._notices(listening)) as notices:
+                async for notice in notices:
+                    yield notice
         finally:
             listening.cancel()
             with suppress(asyncio.CancelledError, errors.RegistryError):
@@ -93,7 +94,7 @@ class Attendance:
                 )
             )
 
-    async def _notices(self, listening: asyncio.Future[None]) -> AsyncIterator[v1.Notice]:
+    async def _notices(self, listening: asyncio.Future[None]) -> AsyncGenerator[v1.Notice]:
         mailbox = self._manager.mailboxes[self._key]
         while True:
             seen = mailbox.pulse.count
