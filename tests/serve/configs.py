@@ -41,7 +41,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any as AnyMessage
 
 from xds.serve import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
-from xds.serve.wire import encode_field, fields
+from xds.serve.protobuf import encode_field, fields
 
 _TYPES: dict[Any, str] = {
     Cluster: CLUSTER,

@@ -43,11 +43,13 @@ class Peer(ABC):
 
     def __init__(self, store: Store | None = None, *, aggregated: bool = True) -> None:
         self.store = store or Store()
+        self.paced = False
+        """Whether changes are held back until `stream.release()`."""
         self.stream = self._connect(aggregated=aggregated)
         self.stop = self.store.watch(VIEW, self._changed)
 
     def _changed(self, types: frozenset[str], revision: int) -> None:
-        if self.stream.on_change(types, revision):
+        if self.stream.on_change(types, revision) and not self.paced:
             self.stream.release()
 
     def reconnect(self) -> None:

@@ -346,3 +346,24 @@ def test_a_nodes_own_resource_hides_the_groups_of_the_same_name(peer: Peer) -> N
     assert peer.exchange() == []
     peer.store.update(nodes={VIEW.node: {(ENDPOINT, "e"): None}})
     assert [each.resources for each in peer.exchange()] == [{"e": "group 2"}]
+
+
+def test_a_change_that_is_held_back_is_owed_and_not_sent(peer: Peer) -> None:
+    peer.put(opaque(CLUSTER, "c"))
+    peer.get(CLUSTER)
+    peer.paced = True
+    revision = peer.put(opaque(CLUSTER, "c", "2"))
+    assert peer.answers() == []
+    assert [lag.state for lag in peer.stream.lag(revision, [CLUSTER])] == [SyncState.STALE]
+    peer.stream.release()
+    assert [each.resources for each in peer.exchange()] == [{"c": "2"}]
+    assert not peer.stream.lag(revision, [CLUSTER])
+
+
+def test_what_is_held_back_goes_out_with_whatever_goes_out_first(peer: Peer) -> None:
+    peer.put(opaque(CLUSTER, "c1"), opaque(ROUTE, "r", "c1"))
+    peer.get(CLUSTER)
+    peer.paced = True
+    peer.put(opaque(CLUSTER, "c2"), opaque(ROUTE, "r", "c2"))
+    peer.subscribe(ROUTE, "r")
+    assert [each.type_url for each in peer.answers()] == [CLUSTER, ROUTE]

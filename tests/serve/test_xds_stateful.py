@@ -36,6 +36,8 @@ class Machine(RuleBasedStateMachine):
         self.processed: set[str] = set()
         self.refused: dict[str, dict[str, str]] = {}
         self.unapplied: dict[str, set[str]] = {}
+        self.asked: set[str] = set()
+        """Types that the client has asked for anew since it received a response of them."""
 
     def covers(self, type_url: str, name: str) -> bool:
         return bool({"*", name} & self.wanted.get(type_url, set()))
@@ -85,6 +87,7 @@ class Machine(RuleBasedStateMachine):
         refused = self.refused.get(answer.type_url, {})
         again = {name for name, content in answer.resources.items() if refused.get(name) == content}
         assert not again, f"{again} were refused and come again unchanged"
+        self.asked.discard(answer.type_url)
         self.received.append(answer)
 
     @precondition(lambda self: self.received)
@@ -105,7 +108,9 @@ class Machine(RuleBasedStateMachine):
     def refuse(self) -> None:
         answer = self.received.popleft()
         self.unapplied.setdefault(answer.type_url, set()).update(answer.resources)
-        if all(self.is_newest(answer.type_url, name, content) for name, content in answer.resources.items()):
+        if answer.type_url not in self.asked and all(
+            self.is_newest(answer.type_url, name, content) for name, content in answer.resources.items()
+        ):
             self.refused.setdefault(answer.type_url, {}).update(answer.resources)
         self.settled(answer)
         self.peer.nack(answer)
@@ -133,6 +138,7 @@ class Machine(RuleBasedStateMachine):
             wanted.clear()  # Silence meant everything; a name ends that.
         wanted |= set(asked) or {"*"}
         self.refused.pop(type_url, None)
+        self.asked.add(type_url)
         self.peer.subscribe(type_url, *asked)
 
     @rule(type_url=types, dropped=some_names)
@@ -143,6 +149,7 @@ class Machine(RuleBasedStateMachine):
             return  # By a list of what remains, silence cannot be told from it.
         self.wanted[type_url] -= set(dropped)
         self.refused.pop(type_url, None)
+        self.asked.add(type_url)
         if isinstance(self.peer, DeltaPeer):
             kept = self.kept.get(type_url, {})
             self.kept[type_url] = {name: each for name, each in kept.items() if self.covers(type_url, name)}
@@ -157,6 +164,11 @@ class Machine(RuleBasedStateMachine):
         else:
             assert isinstance(self.peer, SotwPeer)
             assert self.peer.ask(type_url, ["z"], nonce="long-gone") is None
+
+    @rule(paced=st.booleans())
+    def release(self, paced: bool) -> None:
+        self.peer.paced = paced
+        self.peer.stream.release()
 
     @rule()
     def settle(self) -> None:
@@ -183,6 +195,7 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.peer.stream.settle()
+        self.release(paced=False)
         self.drain()
         for type_url, missing in self.unapplied.items():
             existing = self.peer.store.snapshot(VIEW, type_url).resources

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.serve.configs import opaque
-from xds.serve import CLUSTER, ENDPOINT, ROUTE, Resource, Store, View, content_version
+from xds.serve import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Store, View, content_version
 
 VIEW = View("g", "n")
 
@@ -111,6 +111,6 @@ def test_a_group_without_resources_is_forgotten() -> None:
 
 
 def test_a_version_is_made_from_the_content_alone() -> None:
-    assert Resource.of(CLUSTER, "a", b"x").version == Resource.of(ROUTE, "b", b"x").version == content_version(b"x")
+    assert Resource.of(LISTENER, "a", b"x").version == Resource.of(ROUTE, "b", b"x").version == content_version(b"x")
     assert content_version(b"x") != content_version(b"y")
     assert len(content_version(b"")) == 16

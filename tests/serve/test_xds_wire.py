@@ -23,15 +23,14 @@ from envoy_data_plane.google.rpc import Status
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xds.serve import CLUSTER, ROUTE, Resource, wire
+from xds.serve import CLUSTER, LISTENER, ROUTE, Resource, wire
+from xds.serve.protobuf import encode_field
 from xds.serve.wire import (
     ErrorDetail,
     decode_delta_request,
     decode_node,
     decode_sotw_request,
     delta_prefix,
-    encode_field,
-    endpoint_name,
     sotw_prefix,
     with_nonce,
 )
@@ -96,7 +95,7 @@ unknown_fields = st.lists(
 ).map(b"".join)
 
 resources = st.lists(
-    st.builds(Resource.of, st.sampled_from([CLUSTER, ROUTE]), text, st.binary(max_size=50)), max_size=4
+    st.builds(Resource.of, st.sampled_from([LISTENER, ROUTE]), text, st.binary(max_size=50)), max_size=4
 )
 
 
@@ -265,4 +264,10 @@ def test_the_first_request_of_a_real_envoy_is_read_without_its_extensions() -> N
     ],
 )
 def test_a_cluster_says_under_which_name_it_asks_for_endpoints(cluster: Cluster, name: str | None) -> None:
-    assert endpoint_name(Resource.of(CLUSTER, "c", bytes(cluster))) == name
+    assert Resource.of(CLUSTER, "c", bytes(cluster)).endpoints == name
+
+
+def test_a_cluster_that_is_no_message_is_an_error_that_names_it() -> None:
+    with pytest.raises(ValueError, match="the body of cluster 'c' is no Cluster: truncated"):
+        Resource.of(CLUSTER, "c", b"\x0a\x05")
+    assert Resource.of(ROUTE, "r", b"\x0a\x05").endpoints is None

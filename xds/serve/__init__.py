@@ -25,7 +25,7 @@ each acknowledgement and refusal. A refused resource is never sent again until i
 
 How it is made, from the inside out: `subscription` (what a client asked for), `watch` with its variants `delta` and
 `sotw` (one type of one stream), `stream` (all types of one stream, and their order), all of them without I/O; `session`
-and `server` around them move bytes. `wire` reads and writes the bytes, `store` holds the state.
+and `server` around them move bytes. `wire` (upon `protobuf`) reads and writes the bytes, `store` holds the state.
 """
 
 from xds.serve.limits import Limits, Refused

@@ -7,8 +7,10 @@ therefore speak of the same versions, and a client that reconnects to the other 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
+
+from xds.serve.protobuf import as_bytes, as_text, fields
 
 _V3 = "type.googleapis.com/envoy.config."
 
@@ -42,12 +44,21 @@ def content_version(body: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One xDS resource. `body` is the serialised message of type `type_url`; `version` is a hash of it."""
+    """One xDS resource. `body` is the serialised message of type `type_url`; `version` is a hash of it.
+
+    Raises ValueError if it is to be a cluster and its body is no message.
+    """
 
     name: str
     version: str
     type_url: str
     body: bytes
+    endpoints: str | None = field(init=False, repr=False, compare=False)
+    """For a cluster: under which name it asks for its endpoints, or None if it gets them otherwise."""
+
+    def __post_init__(self) -> None:
+        name = _endpoint_name(self.name, self.body) if self.type_url == CLUSTER else None
+        object.__setattr__(self, "endpoints", name)
 
     @classmethod
     def of(cls, type_url: str, name: str, body: bytes) -> Resource:
@@ -56,3 +67,18 @@ class Resource:
 
     def __repr__(self) -> str:
         return f"Resource({self.type_url.rpartition('.')[2]} {self.name!r} @{self.version}, {len(self.body)} B)"
+
+
+def _endpoint_name(cluster: str, body: bytes) -> str | None:
+    """`eds_cluster_config.service_name`, or else the cluster's own name (config.cluster.v3.Cluster, field 3)."""
+    config: bytes | None = None
+    try:
+        for number, kind, value in fields(body):
+            if number == 3:
+                config = (config or b"") + as_bytes("eds_cluster_config", kind, value)
+        if config is None:
+            return None
+        names = [as_text("service_name", kind, value) for number, kind, value in fields(config) if number == 2]
+    except ValueError as error:
+        raise ValueError(f"the body of cluster {cluster!r} is no Cluster: {error}") from None
+    return names[-1] if names and names[-1] else cluster

@@ -29,7 +29,7 @@ from xds.serve.sotw import SotwWatch
 from xds.serve.status import ClientStatus, Lag, Nack, StreamInfo, SyncState
 from xds.serve.store import Store
 from xds.serve.watch import Ack, Moment, Request, Response, Watch
-from xds.serve.wire import DeltaRequest, SotwRequest, decode_delta_request, decode_sotw_request, endpoint_name
+from xds.serve.wire import DeltaRequest, SotwRequest, decode_delta_request, decode_sotw_request
 
 _BEHIND_CLUSTERS = frozenset({LISTENER, SCOPED_ROUTE, ROUTE, VIRTUAL_HOST})
 _AWAITED_ON_CONNECT = frozenset({CLUSTER, LISTENER, ROUTE})
@@ -166,7 +166,7 @@ class Stream(ABC, Generic[Request]):
     def _sending(self, watch: Watch[Request], response: Response) -> bytes:
         self._sent += 1
         if watch.type_url == CLUSTER and self.info.aggregated:
-            names = [name for each in response.fresh if (name := endpoint_name(each)) is not None]
+            names = [each.endpoints for each in response.fresh if each.endpoints is not None]
             if names:
                 endpoints = self._watch(ENDPOINT)
                 endpoints.touch(names)

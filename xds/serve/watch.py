@@ -262,11 +262,15 @@ class Watch(ABC, Generic[Request]):
 
     def _reject(self, flight: Flight, error: ErrorDetail, at: float) -> Nack:
         sent: LastSent = flight.sent
-        self.nack = Nack(error.message or f"refused with code {error.code}", sent.revision, sent.resources, at)
-        self._rejected |= sent.resources
-        known = self._rejected_since
-        self._rejected_since = flight.since if known is None else min(known, flight.since)
-        return self.nack
+        nack = Nack(error.message or f"refused with code {error.code}", sent.revision, sent.resources, at)
+        rejected = {name: each for name, each in sent.resources.items() if self.subscription.covers(name)}
+        if rejected or not sent.resources:
+            # What the client has unsubscribed from meanwhile is not missing there.
+            self.nack = nack
+            self._rejected |= rejected
+            known = self._rejected_since
+            self._rejected_since = flight.since if known is None else min(known, flight.since)
+        return nack
 
     def _forget(self, names: Iterable[str]) -> None:
         """The client has dropped these by itself."""
