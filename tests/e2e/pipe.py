@@ -10,10 +10,10 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from tools.demo.world import Instance, Workload, World, free_port
+from tools.demo.world import Instance, Workload, World
 
 PATIENCE = 10.0
 """Seconds until an end that waits for bytes gives up."""
@@ -93,13 +93,12 @@ Serve = Callable[[Stream], None]
 
 
 class Server:
-    """A server on a free port that handles each connection with `serve`, which a test sets."""
+    """A server on a free port that handles each request with `serve`, which a test sets; connections live on."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self.serve: Serve = lambda stream: None
-        self.connections: list[Stream] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
@@ -112,9 +111,11 @@ class Server:
     def _handle(self, stream: Stream) -> None:
         # The probe of the laptop's daemon connects and says nothing; it is no request.
         with stream.socket, suppress(OSError):
-            if stream.socket.recv(1, socket.MSG_PEEK):
-                self.connections.append(stream)
+            stream.socket.settimeout(None)
+            while stream.socket.recv(1, socket.MSG_PEEK):
+                stream.socket.settimeout(PATIENCE)
                 self.serve(stream)
+                stream.socket.settimeout(None)
 
     def close(self) -> None:
         with suppress(OSError):
@@ -138,12 +139,15 @@ class Way:
     port: int
     server: Server
     mark: bytes = b""
-    open: list[Stream] = field(default_factory=list)
+    added: tuple[bytes, ...] = ()
+    """The headers that answers get on this way."""
 
     def connect(self) -> Stream:
-        stream = Stream(socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE))
-        self.open.append(stream)
-        return stream
+        return Stream(socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE))
+
+    def serve_each(self, respond: Callable[[bytes], bytes]) -> None:
+        """Answer each request so."""
+        self.server.serve = lambda stream: stream.send(respond(stream.message()))
 
     def marked(self, request: bytes) -> bytes:
         """The request with the mark after its last header."""
@@ -151,7 +155,7 @@ class Way:
         return head + (b"\r\n" + self.mark if self.mark else b"") + end + body
 
     def exchange(self, request: bytes, response: bytes = OK) -> Seen:
-        """Send a request, answer it so, and compare with what is returned. The request is sent as it is, see `marked`."""
+        """Send a request as it is, answer it so; see `marked`."""
         reached: list[bytes] = []
 
         def serve(stream: Stream) -> None:
@@ -164,6 +168,11 @@ class Way:
         answer = stream.message(bodiless=request.startswith(b"HEAD "))
         stream.socket.close()
         return Seen(reached[0] if reached else b"", answer)
+
+
+def added(intercept: bytes) -> tuple[bytes, ...]:
+    """What answers to intercepted requests get."""
+    return b"x-byway-intercept: " + intercept + b"; served-by=laptop", b"cache-control: no-store"
 
 
 @contextmanager
@@ -179,10 +188,11 @@ def ways(root: Path) -> Iterator[dict[str, Way]]:
         world.wait_for_sidecar(instance)
         alice = world.laptop("alice")
         alice.connect()
-        alice.byway("intercept", "shop", "--port", str(laptop.port), "--http-header", "x-user=alice")
+        flags = ("--port", str(laptop.port), "--http-header", "x-user=alice")
+        created = alice.json("intercept", "shop", *flags)["intercept"]["id"].encode()
         yield {
             "ordinary": Way("ordinary", instance.sidecar, app),
-            "intercepted": Way("intercepted", instance.sidecar, laptop, b"X-User: alice"),
+            "intercepted": Way("intercepted", instance.sidecar, laptop, b"X-User: alice", added(created)),
         }
     finally:
         world.stop()

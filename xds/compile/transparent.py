@@ -25,19 +25,28 @@ from xds.compile.encode import pack
 FOREVER = timedelta(0)
 """Envoy reads a time limit of zero as none: somebody may sit at a breakpoint."""
 
-MAX_HEADERS = 1000
-"""Envoy's default of 100 is less than some servers take."""
+MAX_HEADERS = 10_000
+"""Envoy's default of 100 is less than most servers take. The app's own limit is the one that counts."""
+
+MAX_HEADERS_KB = 8192
+"""The most that Envoy allows, for requests and for responses."""
+
+HOST_OF_HTTP_10 = "localhost"
+"""What a request of HTTP/1.0 without Host gets, which Envoy would refuse without such a name: health checks send
+those.
+"""
 
 
 def http1_options() -> Http1ProtocolOptions:
-    """HTTP/1: header case, reason phrases and trailers kept; HTTP/1.0 accepted."""
+    """HTTP/1: header case, reason phrases and trailers kept; HTTP/1.0 and any method accepted."""
     formatter = TypedExtensionConfig(
         name="envoy.http.stateful_header_formatters.preserve_case",
         typed_config=pack(PreserveCaseFormatterConfig(forward_reason_phrase=True)),
     )
     return Http1ProtocolOptions(
         accept_http_10=True,
-        default_host_for_http_10="",
+        default_host_for_http_10=HOST_OF_HTTP_10,
+        allow_custom_methods=True,
         enable_trailers=True,
         header_key_format=Http1ProtocolOptionsHeaderKeyFormat(stateful_formatter=formatter),
     )
@@ -55,8 +64,10 @@ def common_options() -> HttpProtocolOptions:
 
 def upstream_options() -> dict[str, Any]:
     """`typed_extension_protocol_options` of every cluster: speak upstream what the client spoke."""
+    common = common_options()
+    common.max_response_headers_kb = MAX_HEADERS_KB
     options = UpstreamHttpProtocolOptions(
-        common_http_protocol_options=common_options(),
+        common_http_protocol_options=common,
         use_downstream_protocol_config=HttpProtocolOptionsUseDownstreamHttpConfig(
             http_protocol_options=http1_options(), http2_protocol_options=http2_options()
         ),
