@@ -28,14 +28,15 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             raise ValueError(f"malformed message: the number before byte {at} has more than ten bytes")
 
 
-def fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
+def fields(data: bytes, skip: int = 0) -> Iterator[tuple[int, int, int | bytes]]:
     """Yield (field number, wire type, value) of a serialised message; fixed-size values are bytes.
 
-    Raises ValueError where the bytes are no protobuf message. Groups, which proto3 lacks, count as malformed.
+    Byte fields with the number `skip` are passed over without copying them. Raises ValueError where the bytes are no
+    protobuf message. Groups, which proto3 lacks, count as malformed.
     """
     at, end = 0, len(data)
     while at < end:
-        tag, at = _varint(data, at)
+        tag, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at)
         number, kind = tag >> 3, tag & 7
         if not 0 < number < 1 << 29:
             raise ValueError(f"malformed message: field number {number} before byte {at}")
@@ -44,14 +45,15 @@ def fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
             yield number, kind, value
             continue
         if kind == BYTES:
-            size, at = _varint(data, at)
+            size, at = (data[at], at + 1) if at < end and data[at] < 0x80 else _varint(data, at)
         elif kind in {FIXED64, FIXED32}:
             size = 8 if kind == FIXED64 else 4
         else:
             raise ValueError(f"malformed message: wire type {kind} before byte {at}")
         if size > end - at:
             raise ValueError(f"truncated message: field {number} says {size} bytes, {end - at} are left")
-        yield number, kind, data[at : at + size]
+        if number != skip or kind != BYTES:
+            yield number, kind, data[at : at + size]
         at += size
 
 

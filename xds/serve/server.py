@@ -186,7 +186,9 @@ class XdsServer:
             connected=self._clock(),
         )
         with self._session(info, type_url) as session:
-            await session.run(context, first)
+            session.receive(first)
+            del first, node  # 61 kB of an Envoy's, which this frame would keep for as long as the stream lasts.
+            await session.run(context)
 
     async def _admit(self, first: bytes, variant: Variant, context: Context) -> tuple[Node, View]:
         decode = decode_delta_request if variant is Variant.DELTA else decode_sotw_request

@@ -31,13 +31,12 @@ class Session:
         self._on_ack = on_ack
         self._on_nack = on_nack
 
-    async def run(self, context: Context, first: bytes) -> None:
+    async def run(self, context: Context) -> None:
         """Converse until the client has said its last word. Raises ValueError or Refused for what it may not say.
 
         There is no timeout on writing: a client that does not read holds one response and no more, and one that is
         gone is found by pings.
         """
-        self.receive(first)
         reader = asyncio.create_task(self._read(context))
         try:
             while True:

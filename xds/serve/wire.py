@@ -24,6 +24,7 @@ from xds.serve.resource import Resource
 JSON: TypeAlias = None | bool | float | str | list["JSON"] | dict[str, "JSON"]
 
 _MAX_DEPTH = 64
+_EXTENSIONS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ def decode_node(data: bytes) -> Node:
     """Read a Node, without its metadata (decoded when asked for) and its extensions (never)."""
     node_id = cluster = agent = version = ""
     metadata = b""
-    for number, kind, value in fields(data):
+    for number, kind, value in fields(data, skip=_EXTENSIONS):
         match number:
             case 1:
                 node_id = as_text("node.id", kind, value)
