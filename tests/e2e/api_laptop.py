@@ -79,12 +79,9 @@ class ApiLaptop:
             when_down=when_down,
             timeout_seconds=10,
         )
-        progress: v1.InterceptProgress | None = None
-        async for progress in Manager.CREATE_INTERCEPT(self._channel, request, metadata=self.proof):
-            pass
-        assert progress is not None
-        assert progress.done
-        return cast("v1.Intercept", progress.intercept)
+        steps = [step async for step in Manager.CREATE_INTERCEPT(self._channel, request, metadata=self.proof)]
+        assert steps[-1].done
+        return cast("v1.Intercept", steps[-1].intercept)
 
     async def leave(self, name: str) -> None:
         """Leave an intercept."""

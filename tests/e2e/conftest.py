@@ -62,7 +62,7 @@ def laptop(world: World) -> Iterator[Callable[[str], Laptop]]:
 
 @pytest.fixture(scope="module")
 def stage(short_path: Path) -> Iterator[RecordingWorld]:
-    """One workload, `shop`, with one instance."""
+    """One workload, `shop`, with two instances."""
     world = shop_world(short_path / "stage")
     for running in _running(world):
         assert running is world
@@ -71,7 +71,7 @@ def stage(short_path: Path) -> Iterator[RecordingWorld]:
 
 @pytest.fixture(scope="module")
 def bystanders(stage: RecordingWorld) -> Iterator[Callable[[], None]]:
-    """Bob's intercept and ordinary requests, on kept-alive connections and an open stream for as long as the module runs.
+    """Ordinary requests and Bob's intercept, on kept-alive connections and an open stream while the module runs.
 
     Call it to check that nothing was wrong so far.
     """
@@ -105,7 +105,7 @@ Stage = Callable[..., Scene]
 
 @pytest.fixture
 def scene(stage: RecordingWorld, bystanders: Callable[[], None]) -> Iterator[Stage]:
-    """Set the scene: alice connected, her process running, her intercept active. Nobody else may have noticed a thing."""
+    """Alice connected, her process running, her intercept active; at the end nobody else may have noticed a thing."""
     alice = stage.laptop("alice")
     made: list[Scene] = []
 

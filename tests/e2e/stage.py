@@ -17,6 +17,9 @@ from pathlib import Path
 from tests.e2e.http1 import Connection, CutError, ask
 from tools.demo.processes import Processes, wait_for
 from tools.demo.world import Answer, Instance, Laptop, Workload, World, listening
+from xds.manager.sidecar import Sidecar
+from xds.paths import StateDir
+from xds.registry.workload import WorkloadId
 
 RECORDER = str(Path(__file__).with_name("recorder.py"))
 SHOP = "shop"
@@ -42,17 +45,33 @@ class RecordingWorld(World):
 def start_recorder(processes: Processes, name: str, port: int) -> None:
     """Start a recorder and wait until it listens."""
     processes.start(name, [sys.executable, RECORDER, "--name", name, "--port", str(port)])
-    wait_for(lambda: processes.check(name) or listening(port), f"{name} listens")
+
+    def ready() -> bool:
+        processes.check(name)
+        return listening(port)
+
+    wait_for(ready, f"{name} listens")
 
 
 def shop_world(root: Path) -> RecordingWorld:
-    """One workload with one instance."""
-    return RecordingWorld(root, [Workload(SHOP, [Instance("shop-1")])], users=("alice", "bob"))
+    """One workload with two instances."""
+    return RecordingWorld(root, [Workload(SHOP, [Instance("shop-1"), Instance("shop-2")])], users=("alice", "bob"))
 
 
 async def seen(port: int) -> Counter[str]:
     """How often each path was asked of a recorder."""
     return Counter(json.loads((await ask(port, "/_seen")).body))
+
+
+async def admin_stats(world: World, number: int) -> dict[str, int]:
+    """The counters of a sidecar's Envoy."""
+    workload = world.workload(SHOP)
+    sidecar = Sidecar.of(StateDir(world.state), WorkloadId.parse(workload.id), workload.instances[number].id)
+    connection = Connection(*await asyncio.open_unix_connection(sidecar.admin_socket))
+    answer = await connection.request("/stats?type=Counters", {"connection": "close"})
+    connection.close()
+    lines = (line.rpartition(": ") for line in answer.body.decode().splitlines())
+    return {name: int(value) for name, _, value in lines if value.isdigit()}
 
 
 def header_of(laptop: Laptop) -> dict[str, str]:
@@ -138,7 +157,9 @@ class InFlight:
         before = await seen(self._scene.target)
         for name, work in {"request": self._hang, "upload": self._stall, "stream": self._stream}.items():
             self._tasks[name] = asyncio.create_task(_ended(work))
-        while not self.events or not {"/hang", "/stall"} <= (await seen(self._scene.target) - before).keys():
+        while True:
+            if self.events and {"/hang", "/stall"} <= (await seen(self._scene.target) - before).keys():
+                return
             await asyncio.sleep(0.01)
 
     async def _hang(self) -> Answer:

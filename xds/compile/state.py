@@ -50,7 +50,11 @@ class Routed:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadState:
-    """A workload and its routed intercepts, in any order."""
+    """A workload and its routed intercepts, in any order.
+
+    `lingering` are intercepts that have no routes any more, but still have what their routes led to.
+    """
 
     workload: Workload
     routed: tuple[Routed, ...] = ()
+    lingering: tuple[Routed, ...] = ()

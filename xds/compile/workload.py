@@ -50,11 +50,12 @@ def _compile_port(out: Compiled, state: WorkloadState, port: Port) -> None:
     out.clusters[app] = _app_cluster(app)
     if port.protocol.may_be_http:
         out.routes[name] = route_configuration(workload.id, port.number, routed)
-    for one in routed:
+    ways = [*routed, *(one for one in state.lingering if port.number in one.laptops)]
+    for one in ways:
         _compile_way(out, one, names.intercept_cluster(workload.id, port.number, one.intercept.id), port.number)
     for instance in workload.instances.values():
         out.listeners[instance.id][name] = _listener(name, instance.listen[port.number], port.protocol, app)
-        out.endpoints[instance.id].update(_endpoints(workload.id, port.number, instance, app, routed))
+        out.endpoints[instance.id].update(_endpoints(workload.id, port.number, instance, app, ways))
 
 
 def _compile_way(out: Compiled, routed: Routed, name: str, port: int) -> None:
@@ -68,10 +69,10 @@ def _compile_way(out: Compiled, routed: Routed, name: str, port: int) -> None:
         out.hops[listener_name] = _hop(listener_name, laptop, intercept_key(routed.intercept))
 
 
-def _endpoints(workload: WorkloadId, port: int, instance: Instance, app: str, routed: list[Routed]) -> Named:
+def _endpoints(workload: WorkloadId, port: int, instance: Instance, app: str, ways: list[Routed]) -> Named:
     address = instance.app[port]
     found = {app: endpoint.assignment(app, [endpoint.app_locality(address, priority=0)])}
-    for one in routed:
+    for one in ways:
         name = names.intercept_cluster(workload, port, one.intercept.id)
         found |= hop.assignments(name, one.intercept, one.laptops[port], address)
     return found

@@ -11,11 +11,13 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from xds.compile.workload import compile_workload
 from xds.manager import publish
 from xds.manager.clock import Clock
+from xds.manager.linger import Lingering
 from xds.manager.notify import Mailbox, Message, message
 from xds.manager.pulse import Pulse
 from xds.manager.rollout import Rollout
@@ -64,6 +66,7 @@ class Manager:
         self.closing = False
         """The process is about to end. Laptops are no less there for it, whatever becomes of their streams."""
         self._rollouts: defaultdict[WorkloadId, Rollout] = defaultdict(Rollout)
+        self._lingering: defaultdict[WorkloadId, Lingering] = defaultdict(Lingering)
         self._live: defaultdict[WorkloadId, dict[int, StreamInfo]] = defaultdict(dict)
         self._required: dict[WorkloadId, int] = {}
         self._hopeless: set[tuple[int, str]] = set()
@@ -114,16 +117,26 @@ class Manager:
         publish.drop(self.store, workload)
         self._required.pop(workload.id, None)
         self._rollouts.pop(workload.id, None)
+        self._lingering.pop(workload.id, None)
 
     def _publish(self, key: WorkloadId) -> None:
         workload = self.state.workloads.get(key)
         if workload is None:
             return
         rollout = self._rollouts[key]
+        proven = rollout.proven
         rollout.want(one.id for one in self.state.of_workload(key) if one.disposition.routed)
-        compiled = compile_workload(publish.workload_state(self.state, workload, rollout.publication(), self.clock))
+        wanted = publish.workload_state(self.state, workload, rollout.publication(), self.clock)
+        lingering = self._lingering[key].update(wanted.routed, acknowledged=proven, now=self.clock.now())
+        compiled = compile_workload(replace(wanted, lingering=lingering))
         self._required[key] = publish.put(self.store, workload, compiled)
         self._review(key)
+
+    def sweep(self) -> None:
+        """Remove what has lingered for long enough."""
+        now = self.clock.now()
+        for key in [key for key, lingering in self._lingering.items() if lingering.due(now)]:
+            self._publish(key)
 
     def _tell(self, change: Change) -> None:
         sessions = set(change.sessions) | {one.session for one in change.intercepts.values() if one}

@@ -35,6 +35,11 @@ class Rollout:
         """Whether suspects are being tried one by one."""
         return self._suspects is not None
 
+    @property
+    def proven(self) -> frozenset[str]:
+        """What every live sidecar has acknowledged."""
+        return frozenset(self._proven)
+
     def want(self, ids: Iterable[str]) -> None:
         """What is to be routed from now on, the oldest first.
 

@@ -48,8 +48,9 @@ class Timers:
         for step in (self._warn, self._expire, self._end_grace, self._save):
             with _logged():
                 step(now)
-        with _logged():
-            self._manager.catch_up()
+        for work in (self._manager.catch_up, self._manager.sweep):
+            with _logged():
+                work()
 
     async def restore(self) -> None:
         """Now and then, bring back what nothing keeps away, where the change that freed it left that undecided."""

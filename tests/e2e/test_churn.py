@@ -1,0 +1,299 @@
+"""Traffic goes on, whatever comes and goes: intercepts, two hundred times; the manager, killed, ended or frozen."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import re
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.e2e.api_laptop import ApiLaptop
+from tests.e2e.http1 import Connection, ask
+from tests.e2e.stage import (
+    RETURNS_WITHIN,
+    SHOP,
+    InFlight,
+    RecordingWorld,
+    Scene,
+    admin_stats,
+    continue_process,
+    start_recorder,
+    stop_process,
+    until_laptop,
+    who,
+)
+from tools.demo.processes import wait_for
+from tools.demo.world import Answer, World, free_port
+from xds.api.byway.manager.v1 import TargetStateState
+
+Stage = Callable[..., Scene]
+REQUESTS = 10_000
+CREATIONS = 200
+CONNECTIONS = 6
+
+
+@dataclass(slots=True)
+class Slot:
+    """A kind of request, and an intercept for it that comes and goes.
+
+    `at` is who has to answer: None while it is changing hands. `turn` counts the changes.
+    """
+
+    name: str
+    owner: str
+    flags: dict[str, Any]
+    path: str = "/"
+    headers: dict[str, str] = field(default_factory=dict)
+    at: str | None = "app"
+    turn: int = 0
+
+    def becomes(self, at: str | None) -> None:
+        self.at = at
+        self.turn += 1
+
+    def check(self, answer: Answer, at: str | None, turn: int) -> str:
+        """What is wrong with an answer to a request that was sent at that turn; empty if nothing is."""
+        if answer.status != 200:
+            return f"{self.name}: {answer}"
+        by = json.loads(answer.body)["who"]
+        place = "app" if by.startswith("shop-") else by
+        steady = at is not None and self.turn == turn
+        if place != at if steady else place not in {"app", self.owner}:
+            return f"{self.name}: answered by {by}, has to be by {at}"
+        said = who(answer)
+        if said != ("" if place == "app" else "laptop"):
+            return f"{self.name}: answered by {by}, but the header says {said!r}"
+        return ""
+
+
+@dataclass(slots=True)
+class Churn:
+    """What was done and what went wrong."""
+
+    stage: RecordingWorld
+    slots: list[Slot]
+    running: bool = True
+    sent: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    to_laptop: list[float] = field(default_factory=list)
+    to_cluster: list[float] = field(default_factory=list)
+
+    async def traffic(self, number: int) -> None:
+        """Requests of every kind, one after the other, on one connection, which has to last."""
+        connection = await Connection.open(self.stage.port(SHOP, number % 2))
+        kinds = itertools.islice(itertools.cycle(self.slots), number, None)
+        while self.running or self.sent.total() < REQUESTS:
+            slot = next(kinds)
+            at, turn = slot.at, slot.turn
+            answer = await connection.request(slot.path, slot.headers)
+            self.sent[slot.name] += 1
+            if problem := slot.check(answer, at, turn):
+                self.wrong.append(problem)
+        connection.close()
+
+    async def come_and_go(self, laptop: ApiLaptop, target: int, slots: list[Slot]) -> None:
+        """Create and leave in turn; the next request at either sidecar has to know of it."""
+        for number in range(CREATIONS // 2):
+            slot = slots[number % len(slots)]
+            slot.becomes(None)
+            began = time.monotonic()
+            await laptop.intercept(slot.name, SHOP, target, **slot.flags)
+            slot.becomes(slot.owner)
+            await self.next_request(slot)
+            self.to_laptop.append(time.monotonic() - began)
+            slot.becomes(None)
+            began = time.monotonic()
+            await laptop.leave(slot.name)
+            slot.becomes("app")
+            await self.next_request(slot)
+            self.to_cluster.append(time.monotonic() - began)
+
+    async def next_request(self, slot: Slot) -> None:
+        """The very next request, at each sidecar, on a connection of its own."""
+        for number in (0, 1):
+            answer = await ask(self.stage.port(SHOP, number), slot.path, slot.headers)
+            if problem := slot.check(answer, slot.at, slot.turn):
+                self.wrong.append(f"the next request: {problem}")
+
+
+async def test_ten_thousand_requests_go_where_they_should_while_intercepts_come_and_go(
+    stage: RecordingWorld, record_property: Callable[[str, object], None]
+) -> None:
+    targets = {"alice": free_port(), "bob": free_port()}
+    for user, port in targets.items():
+        start_recorder(stage.processes, user, port)
+    async with ApiLaptop(stage, "alice") as alice, ApiLaptop(stage, "bob") as bob:
+        for laptop, port in ((alice, targets["alice"]), (bob, targets["bob"])):
+            laptop.say(port, TargetStateState.LISTENING)
+        of_alice = [
+            Slot("auto-alice", "alice", {"http_header": ["auto"]}, headers=alice.header),
+            Slot("team", "alice", {"http_header": ["x-team=blue"]}, headers={"x-team": "blue"}),
+        ]
+        of_bob = [
+            Slot("auto-bob", "bob", {"http_header": ["auto"]}, headers=bob.header),
+            Slot("path-bob", "bob", {"http_header": ["all"], "http_path_prefix": "/bob/"}, path="/bob/cart"),
+        ]
+        churn = Churn(stage, [Slot("ordinary", "", {}), *of_alice, *of_bob])
+        async with asyncio.timeout(90), asyncio.TaskGroup() as tasks:
+            for number in range(CONNECTIONS):
+                tasks.create_task(churn.traffic(number))
+            async with asyncio.TaskGroup() as churners:
+                churners.create_task(churn.come_and_go(alice, targets["alice"], of_alice))
+                churners.create_task(churn.come_and_go(bob, targets["bob"], of_bob))
+            churn.running = False
+    for user in targets:
+        stage.processes.kill(user)
+    assert not churn.wrong, churn.wrong[:10]
+    assert len(churn.to_laptop) == CREATIONS
+    assert churn.sent.total() >= REQUESTS
+    record_property("requests", dict(churn.sent))
+    record_property("from the call until the laptop answered, ms", _spread(churn.to_laptop))
+    record_property("from the call until the app answered, ms", _spread(churn.to_cluster))
+
+
+async def test_an_intercept_is_live_within_a_blink(
+    stage: RecordingWorld, record_property: Callable[[str, object], None]
+) -> None:
+    """With nothing else going on: from the call to the first request that the laptop answered."""
+    port = free_port()
+    start_recorder(stage.processes, "alice", port)
+    took = []
+    async with ApiLaptop(stage, "alice") as alice:
+        alice.say(port, TargetStateState.LISTENING)
+        connection = await Connection.open(stage.port(SHOP))
+        for number in range(100):
+            began = time.monotonic()
+            await alice.intercept(f"blink-{number}", SHOP, port, http_header=["auto"])
+            answer = await connection.request("/", alice.header)
+            took.append(time.monotonic() - began)
+            assert who(answer) == "laptop"
+            await alice.leave(f"blink-{number}")
+            assert not who(await connection.request("/", alice.header))
+        connection.close()
+    stage.processes.kill("alice")
+    record_property("from the call until the laptop answered, ms", _spread(took))
+    assert statistics.median(took) < 0.5
+
+
+def _spread(seconds: list[float]) -> dict[str, float]:
+    cuts = statistics.quantiles(seconds, n=100)
+    return {name: round(cuts[at] * 1000, 1) for name, at in {"p50": 49, "p90": 89, "p99": 98}.items()}
+
+
+class TestTheManager:
+    """Alice's intercept, Bob's, their open streams and ordinary traffic, while the manager has its troubles."""
+
+    async def test_killed_and_started_anew_nobody_notices(
+        self, scene: Stage, record_property: Callable[[str, object], None]
+    ) -> None:
+        this = scene()
+        flight = InFlight(this)
+        await flight.start()
+        # A generation that is not the first one: it has to be the same after the restart.
+        this.world.processes.kill(this.process)
+        await flight.check_ended(time.monotonic(), within=1)
+        start_recorder(this.world.processes, this.process, this.target)
+        await until_laptop(this, since=time.monotonic())
+        flight = InFlight(this)
+        await flight.start()
+        before = await pushed(this)
+        this.world.processes.kill("manager")
+        for _ in range(20):
+            assert who(await this.get("/without")) == "laptop"
+        wait_for(lambda: not this.laptop.connected(), "the daemon misses the manager")
+        back = await self._started_anew(this)
+        assert await pushed(this) == before
+        assert flight.pending == {"request", "upload", "stream"}
+        assert who(await this.get("/with")) == "laptop"
+        await self._still_of_use(this)
+        await flight.cancel()
+        record_property("sidecars and daemons back after", back)
+
+    async def test_ended_and_started_anew_nobody_notices(self, scene: Stage) -> None:
+        this = scene()
+        flight = InFlight(this)
+        await flight.start()
+        before = await pushed(this)
+        this.world.processes.stop("manager")
+        assert who(await this.get("/without")) == "laptop"
+        await self._started_anew(this)
+        assert await pushed(this) == before
+        assert flight.pending == {"request", "upload", "stream"}
+        assert who(await this.get("/with")) == "laptop"
+        await flight.cancel()
+
+    async def test_frozen_for_a_while_it_does_not_take_its_sleep_for_that_of_the_laptops(
+        self, scene: Stage
+    ) -> None:
+        this = scene()
+        flight = InFlight(this)
+        await flight.start()
+        before = await pushed(this)
+        manager = this.world.processes.children["manager"].pid
+        stopped = stop_process(manager)
+        try:
+            while time.monotonic() - stopped < 2.5:
+                assert who(await this.get("/frozen")) == "laptop"
+                await asyncio.sleep(0.05)
+        finally:
+            continued = continue_process(manager)
+        while time.monotonic() - continued < 2.5:
+            assert who(await this.get("/thawed")) == "laptop"
+            await asyncio.sleep(0.05)
+        assert await pushed(this) == before
+        assert flight.pending == {"request", "upload", "stream"}
+        await flight.cancel()
+
+    async def test_without_it_a_process_that_dies_still_gives_its_requests_to_the_cluster(self, scene: Stage) -> None:
+        this = scene()
+        assert who(await this.get("/before")) == "laptop"
+        this.world.processes.kill("manager")
+        this.world.processes.kill(this.process)
+        assert this.fallen_back(await this.get("/gone"))
+        assert this.fallen_back(await this.post("/gone"))
+        start_recorder(this.world.processes, this.process, this.target)
+        assert await until_laptop(this, since=time.monotonic()) < RETURNS_WITHIN
+        await self._started_anew(this)
+        assert who(await this.get("/with")) == "laptop"
+
+    async def _started_anew(self, scene: Scene) -> float:
+        """Start the manager; returns when sidecars and daemons are with it again."""
+        began = time.monotonic()
+        scene.world.start_manager()
+        wait_for(lambda: all(laptop.connected() for laptop in scene.world.laptops.values()), "the daemons are back")
+        wait_for(lambda: in_sync(scene.world), "the sidecars are back and have what they are meant to have")
+        return time.monotonic() - began
+
+    async def _still_of_use(self, scene: Scene) -> None:
+        flags = ("--name", "second", "--port", str(scene.target), "--http-header", "x-second=1")
+        scene.laptop.byway("intercept", SHOP, *flags)
+        assert who(await ask(scene.port, "/second", {"x-second": "1"})) == "laptop"
+        scene.laptop.byway("leave", "second")
+        assert not who(await ask(scene.port, "/second", {"x-second": "1"}))
+
+
+def in_sync(world: World) -> bool:
+    """Whether every sidecar is connected and has acknowledged all that there is for it."""
+    done = world.xdsctl("status", "-o", "json", check=False)
+    sidecars = json.loads(done.stdout)["sidecars"] if done.returncode == 0 else []
+    return len(sidecars) == 2 and all(one["connected"] and one["state"] == "SYNCED" for one in sidecars)
+
+
+async def pushed(scene: Scene) -> list[dict[str, int]]:
+    """How often each sidecar was given something new, by what; once what an earlier test left behind is gone."""
+    words = (
+        *("cluster_added", "cluster_modified", "cluster_removed", "update_success"),
+        *("listener_added", "listener_modified", "listener_removed", "config_reload"),
+    )
+    async with asyncio.timeout(10):
+        while True:
+            found = [await admin_stats(scene.world, number) for number in (0, 1)]
+            if all(len(set(re.findall("/intercept/(i-[0-9a-f]+)", "\n".join(one)))) == 2 for one in found):
+                return [{name: value for name, value in one.items() if name.endswith(words)} for one in found]
+            await asyncio.sleep(0.1)
