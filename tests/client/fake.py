@@ -46,6 +46,7 @@ class FakeManager:
         self.revoked: list[v1.RevokeRequest] = []
         self.calls: list[str] = []
         self.cancelled = 0
+        self.last_word_was_sent = False
         self.opened = 0
         self.released = asyncio.Event()
         self.released.set()
@@ -229,7 +230,8 @@ class FakeManager:
         finally:
             if not done:
                 self.cancelled += 1
-                session.intercepts.pop(intercept.name, None)
+                if not self.last_word_was_sent:
+                    session.intercepts.pop(intercept.name, None)
         intercept.disposition = "active"
         for sidecar in intercept.sidecars:
             sidecar.state = v1.SidecarStateState.ACKED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
 import signal
 import stat
@@ -72,6 +73,19 @@ async def test_an_interrupted_creation_is_cancelled_at_the_manager(
     assert manager.session.intercepts == {}
 
 
+async def test_an_interrupted_creation_whose_last_word_was_on_its_way_is_left_by_name(
+    connected: Laptop, manager: FakeManager
+) -> None:
+    await connected.byway("intercept", "cart", "-p", "8080")
+    manager.released.clear()
+    manager.last_word_was_sent = True
+    process = await connected.start("intercept", "orders", "-p", "8080")
+    await until(lambda: "orders" in manager.session.intercepts)
+    process.send_signal(signal.SIGINT)
+    assert await process.wait() == 130
+    assert manager.session.intercepts.keys() == {"cart"}
+
+
 async def test_a_killed_creation_is_cancelled_at_the_manager(connected: Laptop, manager: FakeManager) -> None:
     manager.released.clear()
     process = await connected.start("intercept", "orders", "-p", "8080")
@@ -114,25 +128,24 @@ async def test_a_conflict_comes_with_its_own_exit_code_and_details(connected: La
     }
 
 
-@pytest.mark.parametrize(
-    ("code", "exit_code"),
-    [
-        (grpc.StatusCode.INVALID_ARGUMENT, 2),
-        (grpc.StatusCode.NOT_FOUND, 1),
-        (grpc.StatusCode.ALREADY_EXISTS, 4),
-        (grpc.StatusCode.DEADLINE_EXCEEDED, 5),
-        (grpc.StatusCode.UNIMPLEMENTED, 2),
-        (grpc.StatusCode.UNAVAILABLE, 3),
-        (grpc.StatusCode.INTERNAL, 1),
-    ],
-)
-async def test_a_status_of_the_manager_becomes_an_exit_code(
-    connected: Laptop, manager: FakeManager, code: grpc.StatusCode, exit_code: int
-) -> None:
-    manager.fail["CreateIntercept"] = Failure(code, "the manager's own sentence")
-    result = await connected.byway("intercept", "orders", "-p", "8080")
-    assert result.code == exit_code
-    assert "the manager's own sentence" in result.err
+async def test_a_status_of_the_manager_becomes_an_exit_code(connected: Laptop, manager: FakeManager) -> None:
+    expected = {
+        grpc.StatusCode.INVALID_ARGUMENT: 2,
+        grpc.StatusCode.NOT_FOUND: 1,
+        grpc.StatusCode.ALREADY_EXISTS: 4,
+        grpc.StatusCode.DEADLINE_EXCEEDED: 5,
+        grpc.StatusCode.UNIMPLEMENTED: 2,
+        grpc.StatusCode.UNAVAILABLE: 3,
+        grpc.StatusCode.ABORTED: 1,
+        grpc.StatusCode.INTERNAL: 1,
+    }
+    seen = {}
+    for code in expected:
+        manager.fail["CreateIntercept"] = Failure(code, "the manager's own sentence")
+        result = await connected.byway("intercept", "orders", "-p", "8080")
+        assert "the manager's own sentence" in result.err
+        seen[code] = result.code
+    assert seen == expected
 
 
 async def test_sidecars_that_do_not_confirm_in_time_have_their_own_exit_code(
@@ -147,12 +160,17 @@ async def test_sidecars_that_do_not_confirm_in_time_have_their_own_exit_code(
 async def test_a_command_runs_with_the_environment_and_ends_the_intercept(
     connected: Laptop, manager: FakeManager
 ) -> None:
-    script = "import os, sys; print(os.environ['PLACE'], os.environ['BYWAY_INTERCEPT_ID'], sys.argv[1:]); sys.exit(7)"
+    manager.environment["PATH"] = "/in/the/container"
+    script = (
+        "import os, sys\n"
+        "print(os.environ['PLACE'], os.environ['BYWAY_INTERCEPT_ID'], sys.argv[1])\n"
+        "sys.exit(7 if os.environ['PATH'] == sys.argv[2] else 1)"
+    )
     result = await connected.byway(
-        "intercept", "orders", "-p", "8080", "--", sys.executable, "-c", script, "--port", "x"
+        "intercept", "orders", "-p", "8080", "--", sys.executable, "-c", script, "--port", os.environ["PATH"]
     )
     assert result.code == 7
-    assert "the world i-1 ['--port', 'x']\n" in result.out
+    assert "the world i-1 --port\n" in result.out
     assert result.err == "Left orders\n"
     assert manager.session.intercepts == {}
 

@@ -101,15 +101,13 @@ async def test_ctrl_c_reaches_the_command_once(connected: Laptop, manager: FakeM
         await one.shows("Left orders")
 
 
-@pytest.mark.parametrize("attempt", range(3))
-async def test_ctrl_c_while_the_command_starts_is_not_lost(
-    connected: Laptop, manager: FakeManager, attempt: int
-) -> None:
-    async with terminal(connected, "intercept", "orders", "-p", "8080", "--", "sleep", "60") as one:
-        await one.shows("Try it")
-        one.type(CTRL_C)
-        assert await one.process.wait() == 130
-    assert manager.session.intercepts == {}
+async def test_ctrl_c_while_the_command_starts_is_not_lost(connected: Laptop, manager: FakeManager) -> None:
+    for _ in range(3):
+        async with terminal(connected, "intercept", "orders", "-p", "8080", "--", "sleep", "60") as one:
+            await one.shows("Try it")
+            one.type(CTRL_C)
+            assert await one.process.wait() == 130
+        assert manager.session.intercepts == {}
 
 
 @pytest.mark.parametrize(

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import getpass
 import ipaddress
 import platform
-import sys
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from xds.client.cli.failure import Exit, FailureError, not_connected, usage
+from xds.client.cli.failure import FailureError, usage
 from xds.client.cli.options import common
-from xds.client.cli.output import data, is_data, show, warn
+from xds.client.cli.output import data, is_data, show
 from xds.paths import StateDir
 
 if TYPE_CHECKING:
-    import subprocess
-
     from xds.api.byway.daemon.v1 import GetStatusReply
-    from xds.client.spawn import DaemonOptions
-
-POLL = 0.05
 
 
 @click.command(short_help="Connect this laptop to a manager.")
@@ -61,6 +53,7 @@ def connect(
       byway connect --user alice
       byway connect --manager byway.example:15010 --token-file ~/byway.token
     """
+    from xds.client.cli.bringup import bring_up  # start-up time
     from xds.client.spawn import DaemonOptions
 
     check_user(user)
@@ -141,18 +134,10 @@ def _login() -> str:
 
 def running_status(state: StateDir) -> GetStatusReply | None:
     """How the daemon is that runs already; None where none does."""
-    from xds.client.cli.api import call_daemon, daemon_answers
+    from xds.client.cli.api import call_daemon, daemon_answers  # start-up time
+    from xds.client.cli.bringup import get_status
 
     return call_daemon(state, get_status) if daemon_answers(state) else None
-
-
-async def get_status(channel: object) -> GetStatusReply:
-    """Ask the daemon how it is."""
-    from xds.api.byway.daemon.v1 import GetStatusRequest
-    from xds.api.services import Daemon
-    from xds.client.cli.api import CALL_TIMEOUT
-
-    return await Daemon.GET_STATUS(channel, GetStatusRequest(), timeout=CALL_TIMEOUT)  # type: ignore[arg-type]
 
 
 def check_same(running: GetStatusReply, *, manager: str | None, user: str | None) -> None:
@@ -172,128 +157,3 @@ def sentence(status: GetStatusReply, *, already: bool) -> str:
     text += f"; your header is {status.key_name}: {status.key_value}"
     count = len(status.session.intercepts) if status.session is not None else 0
     return text + (f" ({count} intercept{'s' if count > 1 else ''} resumed)" if count and not already else "")
-
-
-async def bring_up(
-    state: StateDir, options: DaemonOptions | None, *, timeout: float, user: str | None
-) -> tuple[GetStatusReply, bool]:
-    """Start a daemon (unless `options` is None: one runs) and wait until it is connected.
-
-    Returns its status, and whether it had to be waited for. Raises FailureError; a daemon that was started and does not
-    connect is stopped again.
-    """
-    from xds.client import spawn
-
-    if options is None:
-        return await wait_connected(state, lambda: None, timeout=timeout)
-    await stop_daemon(state)
-    offset = log_size(state)
-    try:
-        process = spawn.start(state, options)
-    except OSError as error:
-        raise FailureError(f"cannot start the daemon: {error}") from error
-    try:
-        result = await wait_connected(state, lambda: check_alive(process, state, offset), timeout=timeout)
-        check_identity(result[0], user, process)
-    except BaseException:
-        # Ctrl-C too: a daemon that never connected is of no use to anybody.
-        if process.poll() is None:
-            process.terminate()
-            await asyncio.to_thread(process.wait, 5)
-        raise
-    return result
-
-
-def check_identity(status: GetStatusReply, user: str | None, process: subprocess.Popen[bytes]) -> None:
-    """The token says who the user is; warns where that is not who was meant."""
-    if user is not None and status.user != user and status.pid == process.pid:
-        warn(f"the token belongs to {status.user}, not to {user}")
-
-
-def log_size(state: StateDir) -> int:
-    """Where the next daemon's words begin."""
-    from xds.client.files import LaptopFiles
-    from xds.client.spawn import LOG_LIMIT
-
-    log = LaptopFiles.of(state).log
-    size = log.stat().st_size if log.exists() else 0
-    return size if size <= LOG_LIMIT else 0
-
-
-def check_alive(process: subprocess.Popen[bytes], state: StateDir, offset: int) -> None:
-    """Raises FailureError when the daemon has ended by itself. Another daemon that was quicker is as good."""
-    from xds.client.files import ALREADY_RUNNING
-    from xds.client.spawn import last_words
-
-    code = process.poll()
-    if code is not None and code != ALREADY_RUNNING:
-        words = last_words(state, offset) or f"exit code {code}"
-        raise FailureError(f"the daemon did not start: {words}", hint=f"see {state.laptop / 'daemon.log'}")
-
-
-async def wait_connected(state: StateDir, check: Callable[[], None], *, timeout: float) -> tuple[GetStatusReply, bool]:
-    """Wait for the daemon to be connected. `timeout` in seconds. Raises FailureError."""
-    from xds.client.cli.api import daemon_answers, daemon_channel
-
-    status: GetStatusReply | None = None
-    waited = False
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout), progress("Connecting"):
-            while True:
-                check()
-                if daemon_answers(state):
-                    async with daemon_channel(state) as channel:
-                        status = await get_status(channel)
-                    if status.state == "connected":
-                        return status, waited
-                    if status.state in {"refused", "ended"}:
-                        raise FailureError(status.detail, code=status.state, exit_code=Exit.FAILED)
-                waited = True
-                await asyncio.sleep(POLL)
-    detail = status.detail if status is not None else "the daemon does not answer"
-    raise not_connected(f"not connected after {timeout:g} s: {detail}", hint="check --manager and that it runs")
-
-
-async def stop_daemon(state: StateDir) -> None:
-    """Stop a daemon that has no session any more, so that a new one can start."""
-    from xds.api.byway.daemon.v1 import StopRequest
-    from xds.api.services import Daemon
-    from xds.client.cli.api import CALL_TIMEOUT, daemon_answers, daemon_channel
-
-    if not daemon_answers(state):
-        return
-    async with daemon_channel(state) as channel:
-        await Daemon.STOP(channel, StopRequest(keep_session=True), timeout=CALL_TIMEOUT)
-    await wait_gone(state)
-
-
-async def wait_gone(state: StateDir, timeout: float = 5.0) -> None:
-    """Wait until a daemon that was told to stop has let go of its lock. Raises FailureError."""
-    import fcntl
-
-    from xds.client.files import LaptopFiles
-
-    with contextlib.suppress(TimeoutError, FileNotFoundError):
-        async with asyncio.timeout(timeout):
-            with LaptopFiles.of(state).pid.open() as file:
-                while True:
-                    try:
-                        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                    except BlockingIOError:
-                        await asyncio.sleep(POLL / 2)
-                    else:
-                        return
-    if LaptopFiles.of(state).pid.exists():
-        raise FailureError("the daemon was told to stop, but still runs", hint=f"see {state.laptop / 'daemon.log'}")
-
-
-@contextlib.asynccontextmanager
-async def progress(text: str) -> AsyncIterator[None]:
-    """Show that something goes on, on a terminal."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(f"{text} …"):
-        yield

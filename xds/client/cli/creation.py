@@ -31,7 +31,7 @@ from xds.api.byway.manager.v1 import (
 )
 from xds.api.services import Manager
 from xds.client.cli import envfiles
-from xds.client.cli.api import advised, daemon_channel, failure_of
+from xds.client.cli.api import CALL_TIMEOUT, advised, daemon_channel, failure_of
 from xds.client.cli.failure import Exit, FailureError
 from xds.client.cli.follow import Follower
 from xds.client.cli.leave import leave_one
@@ -157,22 +157,22 @@ async def _follow_and_run(channel: grpc.aio.Channel, wishes: Wishes, signals: Si
 
 async def follow(channel: grpc.aio.Channel, wishes: Wishes) -> InterceptProgress:
     """Create the intercept and wait for its last message. Raises FailureError; leaves nothing behind when it does."""
+    before = {each.id for each in await own_intercepts(channel)}
     call = cast("Any", Manager.CREATE_INTERCEPT(channel, wishes.request(), timeout=wishes.timeout + GRACE))
     last: InterceptProgress | None = None
-    finished = False
     try:
         with Follower() as follower:
             async for progress in call:
                 last = progress
                 follower.show(progress.intercept)
-        finished = last is not None and last.done
     except grpc.aio.AioRpcError as error:
         raise creation_failure(error, wishes) from error
+    except asyncio.CancelledError:
+        call.cancel()
+        await asyncio.shield(take_back(channel, wishes, before))
+        raise
     finally:
         call.cancel()
-        if not finished and last is not None and last.intercept is not None:
-            # Shielded, since we may be here because we are cancelled.
-            await asyncio.shield(leave_quietly(channel, last.intercept.name))
     if last is None or last.intercept is None or not last.done:
         raise FailureError("the manager ended the call without a result", hint="see `byway list --intercepts`")
     if last.intercept.disposition == "rejected":
@@ -181,13 +181,31 @@ async def follow(channel: grpc.aio.Channel, wishes: Wishes) -> InterceptProgress
     return last
 
 
+async def own_intercepts(channel: grpc.aio.Channel) -> list[Intercept]:
+    """The session's own. Raises grpc.aio.AioRpcError."""
+    reply = await Manager.LIST_INTERCEPTS(channel, ListInterceptsRequest(), timeout=CALL_TIMEOUT)
+    return list(reply.intercepts)
+
+
+async def take_back(channel: grpc.aio.Channel, wishes: Wishes, before: set[str]) -> None:
+    """End what a cancelled call created: the manager does, unless its last message was already on the way to us."""
+    name = wishes.name or wishes.workload.rpartition("/")[2]
+    try:
+        created = [each for each in await own_intercepts(channel) if each.name == name and each.id not in before]
+    except grpc.aio.AioRpcError as error:
+        warn(f"could not find out whether {name} is gone ({failure_of(error).message}); see `byway list --intercepts`")
+        return
+    for each in created:
+        await leave_quietly(channel, each.name)
+
+
 async def looked_at(channel: grpc.aio.Channel, intercept: Intercept) -> Intercept:
     """The intercept once the daemon has looked at its targets, which begins with its creation: who answers is known."""
     with contextlib.suppress(TimeoutError, grpc.aio.AioRpcError):
         async with asyncio.timeout(LOOK):
             while any(port.target_state == TargetStateState.UNKNOWN for port in intercept.ports):
-                reply = await Manager.LIST_INTERCEPTS(channel, ListInterceptsRequest())
-                intercept = next((one for one in reply.intercepts if one.id == intercept.id), intercept)
+                current = await own_intercepts(channel)
+                intercept = next((one for one in current if one.id == intercept.id), intercept)
                 await asyncio.sleep(LOOK_INTERVAL)
     return intercept
 

@@ -82,8 +82,8 @@ def intercept(
     """Send requests of a workload to this laptop.
 
     Returns when every sidecar of the workload has confirmed. Without any --http-* or --baggage flag it takes all
-    requests of the port. With a COMMAND after --, the command runs with the workload's environment and
-    BYWAY_INTERCEPT_ID; the intercept ends with it, and its exit code is byway's.
+    requests of the port. With a COMMAND after --, the command runs with the workload's environment (PATH, HOME and the
+    like stay yours) and BYWAY_INTERCEPT_ID; the intercept ends with it, and its exit code is byway's.
 
     \b
     Examples:

@@ -56,7 +56,7 @@ def stop(state: StateDir, *, keep_session: bool) -> StopReply:
     from xds.api.byway.daemon.v1 import StopRequest
     from xds.api.services import Daemon
     from xds.client.cli.api import CALL_TIMEOUT, call_daemon
-    from xds.client.cli.connect import wait_gone
+    from xds.client.cli.bringup import wait_gone
 
     async def body(channel: grpc.aio.Channel) -> StopReply:
         reply = await Daemon.STOP(channel, StopRequest(keep_session=keep_session), timeout=CALL_TIMEOUT)

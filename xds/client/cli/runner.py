@@ -19,6 +19,8 @@ from xds.client.cli.failure import FailureError, usage
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 FROM_TERMINAL = {signal.SIGINT, signal.SIGQUIT}
+OWN = ("HOME", "HOSTNAME", "LOGNAME", "PATH", "PWD", "SHELL", "SHLVL", "TERM", "TMPDIR", "USER", "_")
+"""Variables that say where a process runs, not what it does: with the container's PATH nothing would be found here."""
 STARTUP = 0.3
 """Seconds in which a signal may have come before the command; one that comes twice then does no harm."""
 
@@ -62,6 +64,11 @@ class Signals:
             asyncio.get_running_loop().remove_signal_handler(number)
 
 
+def merged(environment: Mapping[str, str]) -> dict[str, str]:
+    """The laptop's environment with the workload's over it, but for what belongs to the laptop."""
+    return {**os.environ, **{name: value for name, value in environment.items() if name not in OWN}}
+
+
 async def run_command(command: Sequence[str], environment: Mapping[str, str], signals: Signals) -> int:
     """Run it to its end; returns its exit code, 128 + N where signal N ended it. Raises FailureError."""
     loop = asyncio.get_running_loop()
@@ -69,7 +76,7 @@ async def run_command(command: Sequence[str], environment: Mapping[str, str], si
     early: list[signal.Signals] = []
     signals.react = early.append
     try:
-        process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **environment})
+        process = await asyncio.create_subprocess_exec(*command, env=merged(environment))
     except (OSError, ValueError) as error:
         raise FailureError(f"cannot run {command[0]}: {error}") from error
 

@@ -38,7 +38,7 @@ def status(ctx: click.Context, state: StateDir, output: str) -> None:
       intercepts [as in `byway list --intercepts -o json`], notifications [{seconds_ago, text, warning}]
     """
     from xds.client.cli.api import call_daemon
-    from xds.client.cli.connect import get_status
+    from xds.client.cli.bringup import get_status
     from xds.client.cli.failure import Exit
 
     reply = call_daemon(state, get_status)

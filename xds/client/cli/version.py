@@ -38,7 +38,7 @@ def others(state: StateDir) -> tuple[str, str]:
     if not LaptopFiles.of(state).socket.exists():
         return "", ""
     from xds.client.cli.api import call_daemon
-    from xds.client.cli.connect import get_status
+    from xds.client.cli.bringup import get_status
 
     try:
         reply = call_daemon(state, get_status)
