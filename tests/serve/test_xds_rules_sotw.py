@@ -159,6 +159,36 @@ def test_a_refused_set_is_not_followed_by_the_set_without_the_removed(peer: Sotw
     assert peer.status(CLUSTER).state is SyncState.SYNCED
 
 
+def test_a_set_refused_after_the_store_has_changed_is_followed_by_the_new_set(peer: SotwPeer) -> None:
+    peer.put(opaque(CLUSTER, "bad"))
+    peer.subscribe(CLUSTER)
+    (answer,) = peer.answers()
+    peer.store.update(group={VIEW.group: {(CLUSTER, "bad"): None, (CLUSTER, "good"): opaque(CLUSTER, "good")}})
+    peer.nack(answer)
+    assert [dict(each.resources) for each in peer.exchange()][-1] == {"good": "1"}
+    assert peer.status(CLUSTER).state is SyncState.SYNCED
+
+
+def test_what_was_refused_is_not_kept_in_the_set_until_the_routes_have_moved(peer: SotwPeer) -> None:
+    peer.put(opaque(CLUSTER, "bad"))
+    peer.subscribe(CLUSTER)
+    (answer,) = peer.answers()
+    peer.nack(answer)
+    peer.store.update(group={VIEW.group: {(CLUSTER, "bad"): None, (CLUSTER, "good"): opaque(CLUSTER, "good")}})
+    assert [dict(each.resources) for each in peer.exchange()] == [{"good": "1"}]
+
+
+def test_an_acknowledged_set_excuses_all_that_was_refused_before(peer: SotwPeer) -> None:
+    peer.put(opaque(CLUSTER, "a"), opaque(CLUSTER, "bad"))
+    peer.subscribe(CLUSTER)
+    (answer,) = peer.answers()
+    peer.nack(answer)
+    revision = peer.drop((CLUSTER, "bad"))
+    assert [dict(each.resources) for each in peer.exchange()] == [{"a": "1"}]
+    assert peer.status(CLUSTER).state is SyncState.SYNCED
+    assert not peer.stream.lag(revision, [CLUSTER])
+
+
 def test_a_refused_route_that_is_removed_is_no_longer_held_against_the_client(peer: SotwPeer) -> None:
     peer.put(opaque(ROUTE, "a"))
     peer.subscribe(ROUTE, "a")

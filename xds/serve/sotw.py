@@ -35,9 +35,9 @@ class SotwWatch(Watch[SotwRequest]):
         first, last = not self.started, self.last_sent
         self.started = True
         verdict = self._verdict(request.nonce, request.error, at)
-        if isinstance(verdict, Nack) and self._full:
+        if isinstance(verdict, Nack) and self._full and not self.make_due:
             # The set that removes would hold what was just refused.
-            self.unmake_due, self._pending = False, None if not self.make_due else self._pending
+            self.unmake_due = False
         if not first and request.nonce and last is not None and request.nonce != last.nonce:
             return verdict
         before = (self.subscription.names, self.subscription.wildcard)
@@ -76,7 +76,10 @@ class SotwWatch(Watch[SotwRequest]):
             if not fresh and not self._greet:
                 return None
             names = {each.name for each in wanted}
-            return Push(wanted + [each for name, each in known.items() if name not in names], fresh=fresh)
+            old = (each for name, each in known.items() if name not in names)
+            # What was refused and never accepted is in use nowhere.
+            used = (each for each in old if each.name not in self._rejected or each.name in self.acked)
+            return Push([*wanted, *used], fresh=fresh)
         names = {each.name for each in fresh}
         asked = (existing[name] for name in sorted(self._asked) if name in existing)
         for each in (*asked, *urgent):
@@ -112,4 +115,5 @@ class SotwWatch(Watch[SotwRequest]):
     def _note_acked(self, sent: LastSent) -> None:
         if self._full:
             self.acked.clear()
+            self._rejected.clear()
         super()._note_acked(sent)
