@@ -40,6 +40,10 @@ demo: install ## watch developers intercept the same service without seeing each
 test: install ## run every test: unit, golden, property and end-to-end with real Envoys (ARGS=-k name)
 	@$(BIN)/python -m pytest $(ARGS)
 
+MINUTES ?= 10
+soak: install ## the registry under random commands and comparisons for MINUTES (default 10; SEED repeats a round)
+	@PYTHONPATH=. $(BIN)/python -m tests.registry.soak $(MINUTES) $(SEED)
+
 lint: install ## ruff, mypy --strict and the direction of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -55,4 +59,4 @@ wheel: install ## build the wheel into dist/
 clean: ## remove the virtual environment and everything else that was made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: test lint goldens wheel clean
+.PHONY: test soak lint goldens wheel clean

@@ -89,7 +89,7 @@ def _check_spec(state: State, settings: Settings, spec: InterceptSpec) -> None:
         port = workload.port(mapping.port)
         if port is None:
             known = ", ".join(map(str, workload.ports))
-            raise NotFoundError(f"--port: {spec.workload} has no port {mapping.port}; its ports are {known}")
+            raise InvalidError(f"--port: {spec.workload} has no port {mapping.port}; its ports are {known}")
         _check_protocol(port, workload, spec)
 
 
@@ -107,13 +107,13 @@ def _check_protocol(port: Port, workload: Workload, spec: InterceptSpec) -> None
         return
     if port.protocol is AppProtocol.TLS:
         raise InvalidError(
-            f"port {port} of {workload.id} ends TLS in the app, so the sidecar can't see headers or paths there; "
-            "without --http-* flags the whole port can be intercepted"
+            f"--port: port {port} of {workload.id} ends TLS in the app, so the sidecar can't see headers or paths "
+            "there; without --http-* flags the whole port can be intercepted"
         )
     if not port.protocol.may_be_http:
         raise InvalidError(
-            f"port {port} of {workload.id} is declared {port.protocol}, not HTTP, so it has no headers or paths; "
-            "without --http-* flags the whole port can be intercepted"
+            f"--port: port {port} of {workload.id} is declared {port.protocol}, not HTTP, so it has no headers or "
+            "paths; without --http-* flags the whole port can be intercepted"
         )
 
 
@@ -194,9 +194,10 @@ def roll_back(state: State, key: str, *, former: Intercept | None, by: str, text
     draft = Draft(state)
     draft.end(state.intercept(key), by=by, text=text)
     if former is not None and former.disposition is Disposition.DISPLACED:
-        draft.put(former)
-        by_whom = former.displaced.owner if former.displaced else ""
-        draft.event(EventKind.INTERCEPT_DISPLACED, former, by=by_whom, text=former.reason)
+        again = replace(former, owner=state.session(former.session).owner)
+        draft.put(again)
+        by_whom = again.displaced.owner if again.displaced else ""
+        draft.event(EventKind.INTERCEPT_DISPLACED, again, by=by_whom, text=again.reason)
     draft.restore()
     return draft.change()
 

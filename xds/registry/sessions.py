@@ -124,12 +124,9 @@ def _touch(draft: Draft, old: Session, new: Session) -> None:
 def _as_reached(session: Session, intercept: Intercept) -> object:
     """All of a session that shows in the resources of an intercept's workload, but its owner's name."""
     reports = [session.targets.get(mapping.target, TargetReport()) for mapping in intercept.spec.ports]
-    return (
-        session.address,
-        session.returns,
-        session.present or session.present_since,
-        [(one.health.usable, one.returns, one.health.usable or one.since) for one in reports],
-    )
+    ways = [(session.present and one.health.usable, session.returns, one.returns) for one in reports]
+    silent = min((one.since for one in reports if not one.health.usable), default=None)
+    return session.address, ways, silent if session.present else session.present_since
 
 
 def end(state: State, key: str, *, by: str, text: str) -> Change:
