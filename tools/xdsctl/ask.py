@@ -7,8 +7,9 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-# gRPC would write to stderr by itself.
+# gRPC writes to stderr by itself, and its fork handlers would meddle with whoever calls us from a process of his own.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
 import grpc
 import grpc.aio
@@ -110,4 +111,5 @@ def failure_of(error: grpc.aio.AioRpcError, address: str) -> FailureError:
 
 def _reason(message: str) -> str:
     """The system's words, without gRPC's around them."""
-    return message.rpartition("; last error: ")[2].rpartition(": ")[2] or message
+    reason = message.rpartition("; last error: ")[2].rpartition(": ")[2] or message
+    return reason[:1].lower() + reason[1:]

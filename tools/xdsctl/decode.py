@@ -23,6 +23,7 @@ from typing import Any
 import betterproto2
 from betterproto2 import Casing, Message
 from envoy_data_plane.google.protobuf import Any as AnyMessage
+from envoy_data_plane.google.protobuf import Int64Value, UInt64Value
 from envoy_data_plane.message_pool import default_message_pool
 
 from xds.api.byway.manager import v1
@@ -94,9 +95,11 @@ def _is_plain(kind: type[Message]) -> bool:
 @lru_cache(maxsize=4096)
 def _special(kind: type[Message], body: bytes) -> Json:
     try:
-        return kind.parse(body).to_dict(casing=Casing.SNAKE)
+        found = kind.parse(body).to_dict(casing=Casing.SNAKE)
     except (ValueError, EOFError, TypeError) as error:
         raise UnreadableError(f"{kind.__name__}: {error}") from error
+    # JSON has these as strings, as it has all numbers of 64 bits; betterproto2 forgets that of its wrappers.
+    return str(found) if kind in {Int64Value, UInt64Value} else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +166,13 @@ def _empty(field: _Field) -> Json:
 _SCALARS: dict[str, Callable[[Json], Json]] = {
     betterproto2.TYPE_STRING: lambda value: _text(value),
     betterproto2.TYPE_BYTES: lambda value: base64.b64encode(_bytes(value)).decode(),
-    betterproto2.TYPE_BOOL: bool,
+    betterproto2.TYPE_BOOL: lambda value: bool(_number(value)),
     betterproto2.TYPE_INT32: lambda value: _signed(value, 32),
-    betterproto2.TYPE_UINT32: lambda value: value,
+    betterproto2.TYPE_UINT32: lambda value: _number(value) & 0xFFFFFFFF,
     betterproto2.TYPE_SINT32: lambda value: _zigzag(value),
     # JSON's numbers are doubles: 64 bits are written as strings.
     betterproto2.TYPE_INT64: lambda value: str(_signed(value, 64)),
-    betterproto2.TYPE_UINT64: str,
+    betterproto2.TYPE_UINT64: lambda value: str(_number(value)),
     betterproto2.TYPE_SINT64: lambda value: str(_zigzag(value)),
 }
 
@@ -177,22 +180,17 @@ _SCALARS: dict[str, Callable[[Json], Json]] = {
 def _scalar(proto_type: str, kind: Any) -> Callable[[Json], Json]:
     """What makes JSON of a value on the wire: an integer, or bytes."""
     if proto_type == betterproto2.TYPE_ENUM:
-        return lambda value: _enum(kind, _signed(value, 32))
+        names = {int(member): member.proto_name or member.name for member in kind}
+        return lambda value: names.get(number := _signed(value, 32), number)
     if proto_type in _STRUCTS:
         return lambda value: _fixed(proto_type, value)
     return _SCALARS[proto_type]
 
 
-def _enum(kind: Any, number: int) -> Json:
-    try:
-        member = kind(number)
-    except ValueError:
-        return number
-    return (member.proto_name or member.name or number) if number or member.name else number
-
-
 def _fixed(proto_type: str, value: Json) -> Json:
-    number = struct.unpack(_STRUCTS[proto_type], _bytes(value))[0]
+    if len(_bytes(value)) != struct.calcsize(_STRUCTS[proto_type]):
+        raise UnreadableError(f"{len(value)} bytes where its type has a {proto_type}")
+    number = struct.unpack(_STRUCTS[proto_type], value)[0]
     if isinstance(number, float):
         if math.isnan(number):
             return "NaN"
@@ -200,13 +198,20 @@ def _fixed(proto_type: str, value: Json) -> Json:
     return str(number) if proto_type in {betterproto2.TYPE_FIXED64, betterproto2.TYPE_SFIXED64} else number
 
 
-def _signed(value: int, bits: int) -> int:
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if value >> (bits - 1) else value
+def _number(value: Json) -> int:
+    if not isinstance(value, int):
+        raise UnreadableError("bytes where its type has a number")
+    return value & 0xFFFFFFFFFFFFFFFF
 
 
-def _zigzag(value: int) -> int:
-    return (value >> 1) ^ -(value & 1)
+def _signed(value: Json, bits: int) -> int:
+    number = _number(value) & ((1 << bits) - 1)
+    return number - (1 << bits) if number >> (bits - 1) else number
+
+
+def _zigzag(value: Json) -> int:
+    number = _number(value)
+    return (number >> 1) ^ -(number & 1)
 
 
 def _text(value: Json) -> str:

@@ -61,7 +61,13 @@ def data(value: Mapping[str, Any], output: str) -> str:
     if output == "yaml":
         import yaml
 
-        text: str = yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True)
+        class Dumper(yaml.SafeDumper):
+            """Writes what occurs twice twice: nobody wants to read `*id001`."""
+
+            def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  yaml's signature
+                return True
+
+        text: str = yaml.dump(dict(value), Dumper=Dumper, sort_keys=False, allow_unicode=True)
         return text
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
