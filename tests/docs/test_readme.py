@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.differences import DIFFERENCES
 from tools.demo.processes import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,11 @@ def test_the_readme_names_only_make_targets_that_exist() -> None:
     named = {name for block in BLOCKS for name in MAKE.findall(block)}
     assert named
     assert named <= targets()
+
+
+@pytest.mark.parametrize("key", sorted(DIFFERENCES.keys() - {"answers"}))
+def test_the_readme_lists_what_the_sidecar_changes(key: str) -> None:
+    assert DIFFERENCES[key] in " ".join(README.split())
 
 
 def session_members(leader: int) -> list[int]:
