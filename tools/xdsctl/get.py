@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 from click.shell_completion import CompletionItem
 
@@ -9,7 +11,7 @@ from xdsctl.failure import FailureError
 from xdsctl.nodes import listed, matching, resolve
 from xdsctl.options import Access, access_options, output_option
 from xdsctl.output import WAITING, data, is_data, note, show, styled
-from xdsctl.resources import ALIASES, TYPES, Listing
+from xdsctl.resources import ALIASES, TYPES, Listing, Resource
 
 
 class TypeName(click.ParamType[str]):
@@ -54,7 +56,7 @@ def get(kind: str, node: str, name: str, live: bool, access: Access, output: str
     NODE is NAMESPACE/KIND/NAME/INSTANCE, an instance's id, or any part that only one node has. NAME is a part of the
     resource's name, or, for routes, an intercept's id.
 
-    With --live Envoy itself is asked, through the admin socket in the sidecar's directory: this works on the machine
+    With --live Envoy itself is asked, through the sidecar's admin socket: this works on the machine
     where the sidecar runs, and without a manager. Where both tables differ, see `xdsctl status NODE`.
 
     \b
@@ -92,9 +94,8 @@ def get(kind: str, node: str, name: str, live: bool, access: Access, output: str
         note(styled(remark, WAITING))
 
 
-def _only(listing: Listing, name: str, kept: list) -> Listing:  # type: ignore[type-arg]
-    from dataclasses import replace
-
+def _only(listing: Listing, name: str, kept: list[Resource]) -> Listing:
+    """The listing of some of its resources. Raises FailureError for none."""
     if not kept:
         names = [one.name for one in listing.resources]
         raise FailureError(

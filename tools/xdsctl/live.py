@@ -16,7 +16,7 @@ from xdsctl.failure import Exit, FailureError
 from xdsctl.nodes import split
 from xdsctl.resources import Listing, Resource, Traffic, address_text
 
-SOCKET = "admin.sock"
+BOOTSTRAP = "bootstrap.json"
 TIMEOUT = 10.0
 """Seconds that Envoy may take for an answer."""
 
@@ -30,14 +30,14 @@ PLACES = {
 
 
 def local_nodes(state: StateDir) -> list[str]:
-    """The nodes whose sidecar has, or had, an admin socket on this machine."""
+    """The nodes whose sidecar was started on this machine with this state directory."""
     root = state.root / "sidecars"
-    return sorted(str(found.parent.relative_to(root)) for found in root.glob(f"*/*/*/*/{SOCKET}"))
+    return sorted(str(found.parent.relative_to(root)) for found in root.glob(f"*/*/*/*/{BOOTSTRAP}"))
 
 
 def socket_of(state: StateDir, node: str) -> Path:
     """The admin socket of a node. Raises FailureError where there is none."""
-    path = state.sidecar(*split(node)) / SOCKET
+    path = state.admin_socket(*split(node))
     if not path.exists():
         raise FailureError(
             f"--live: there is no admin socket {path}",

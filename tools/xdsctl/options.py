@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from xds.paths import StateDir
-from xdsctl.failure import FailureError, usage
+from xdsctl.failure import Exit, FailureError, usage
 from xdsctl.output import FORMATS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,7 +39,7 @@ class Access:
                 f"no manager is known to {self.state.root}",
                 hint="give --manager HOST:PORT, or the --state-dir of the manager",
                 code="no_manager",
-                exit_code=3,
+                exit_code=Exit.UNREACHABLE,
             ) from None
 
     def token(self) -> str:
