@@ -29,6 +29,11 @@ class Stream:
         self.read = b""
         self._ahead = b""
 
+    @classmethod
+    def to(cls, port: int) -> Stream:
+        """A connection to a port of this machine."""
+        return cls(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
+
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
@@ -95,8 +100,8 @@ Serve = Callable[[Stream], None]
 class Server:
     """A server on a free port that handles each request with `serve`, which a test sets; connections live on."""
 
-    def __init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self._socket = socket.create_server((host, 0))
         self.port: int = self._socket.getsockname()[1]
         self.serve: Serve = lambda stream: None
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -143,7 +148,7 @@ class Way:
     """The headers that answers get on this way."""
 
     def connect(self) -> Stream:
-        return Stream(socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE))
+        return Stream.to(self.port)
 
     def serve_each(self, respond: Callable[[bytes], bytes]) -> None:
         """Answer each request so."""

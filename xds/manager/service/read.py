@@ -72,7 +72,7 @@ def _close(state: State, name: str) -> WorkloadId | None:
 
 def _name(name: str) -> str:
     if len(name) > NAME_LIMIT or not name.isprintable() or any(char in name for char in " /"):
-        raise InvalidError(f"--name: {name!r} must be printable, without blanks and slashes, of {NAME_LIMIT} at most")
+        raise InvalidError(f"--name: {name!r} must be printable, without blanks and slashes, at most {NAME_LIMIT} long")
     return name
 
 
@@ -114,7 +114,7 @@ def _remote(text: str, workload: Workload) -> Port:
     if text:
         port = workload.port(int(text) if text.isascii() and text.isdigit() else text)
         if port is None:
-            raise NotFoundError(f"--port: {workload.id} has no port {text!r}; its ports are {known}")
+            raise InvalidError(f"--port: {workload.id} has no port {text!r}; its ports are {known}")
         return port
     fit = [port for port in workload.ports if port.protocol is not AppProtocol.UDP]
     if len(fit) != 1:
