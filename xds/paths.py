@@ -5,7 +5,8 @@ The state directory is `--state-dir`, else `$BYWAY_STATE`, else `$XDG_STATE_HOME
     manager/address               host:port of the manager that runs here
     manager/admin.token           the administrator's token
     manager/users/NAME.token      a user's token
-    sidecars/NS/KIND/NAME/ID/     a sidecar's: `token`, its bootstrap, `admin.sock`
+    sidecars/NS/KIND/NAME/ID/     a sidecar's: its token, its bootstrap
+    run/HASH.sock                 a sidecar's admin interface; the path of a socket must be short
     laptop/                       the daemon's: `daemon.sock`, `daemon.log`, `session.json`
 
 Directories are made with mode 0700 and files that hold a secret with 0600.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 SOCKET_PATH_LIMIT = 103
@@ -58,6 +60,11 @@ class StateDir:
     def sidecar(self, workload: str, instance: str) -> Path:
         """The part of one sidecar; `workload` is NAMESPACE/KIND/NAME."""
         return self.root / "sidecars" / workload / instance
+
+    def admin_socket(self, workload: str, instance: str) -> Path:
+        """The admin interface of one sidecar; `workload` is NAMESPACE/KIND/NAME."""
+        digest = blake2b(f"{workload}/{instance}".encode(), digest_size=6).hexdigest()
+        return self.root / "run" / f"{digest}.sock"
 
     @property
     def laptop(self) -> Path:

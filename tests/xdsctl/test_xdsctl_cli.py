@@ -196,12 +196,15 @@ def test_ctrl_c_ends_it_with_one_word_and_130(silent: socket.socket) -> None:
 def test_live_without_a_socket_says_where_it_has_to_run(state: StateDir, capsys: pytest.CaptureFixture[str]) -> None:
     folder = state.sidecar("dev/deployment/orders", "orders-1")
     folder.mkdir(parents=True)
+    (folder / "bootstrap.json").touch()
+    path = state.admin_socket("dev/deployment/orders", "orders-1")
+    path.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as left_behind:
-        left_behind.bind(str(folder / "admin.sock"))
+        left_behind.bind(str(path))
     code, text = failing(capsys, "get", "routes", "orders-1", "--live")
     assert code == 3
     assert text == (
-        f"Error: --live: nobody answers at {folder / 'admin.sock'}: connection refused; "
+        f"Error: --live: nobody answers at {path}: connection refused; "
         "is the sidecar running, and as the same user?\n"
     )
 

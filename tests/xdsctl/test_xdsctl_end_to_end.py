@@ -295,9 +295,10 @@ def test_from_another_directory_manager_and_token_are_named(world: World) -> Non
     named = [*elsewhere, "--manager", world.listen, "--admin-token-file", str(world.admin_token)]
     assert "orders-1" in shown(world, "status", *named)
     code, text = failing(world, "get", "routes", "orders-1", "--live", *named)
+    path = StateDir(folder).admin_socket("dev/deployment/orders", "orders-1")
     assert code == 1
     assert text == (
-        f"Error: --live: there is no admin socket {folder}/sidecars/dev/deployment/orders/orders-1/admin.sock; "
+        f"Error: --live: there is no admin socket {path}; "
         "ask on the machine where the sidecar runs, with the --state-dir that it was started with\n"
     )
     assert failing(world, "status", *elsewhere)[0] == 3

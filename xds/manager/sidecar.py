@@ -32,16 +32,13 @@ class Sidecar:
     workload: WorkloadId
     instance: str
     folder: Path
+    admin_socket: Path
 
     @classmethod
     def of(cls, state: StateDir, workload: WorkloadId, instance: str) -> Sidecar:
         """The sidecar whose files are in the state directory."""
-        return cls(workload, instance, state.sidecar(str(workload), instance))
-
-    @property
-    def admin_socket(self) -> Path:
-        """Envoy's admin interface."""
-        return self.folder / "admin.sock"
+        name = str(workload)
+        return cls(workload, instance, state.sidecar(name, instance), state.admin_socket(name, instance))
 
     @property
     def token_file(self) -> Path:
@@ -67,6 +64,7 @@ class Sidecar:
                 f"{self.admin_socket.absolute()}; choose a shorter --state-dir"
             )
         private_dir(self.folder)
+        private_dir(self.admin_socket.parent)
         self.admin_socket.unlink(missing_ok=True)
         secret = self.folder / "secret.json"
         write_private(secret, json.dumps(_secret(token)))
