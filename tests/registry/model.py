@@ -184,10 +184,10 @@ class Model:
         self.restore()
 
     def roll_back(self, key: str, former: tuple[str, Item] | None) -> None:
-        del self.items[key]
+        self.end(key)
         if former is not None and former[1].state == "displaced":
             self.items[former[0]] = former[1]
-        self.restore()
+            self.restore()
 
     def of(self, session: str) -> list[str]:
         return [key for key, one in self.items.items() if one.session == session]

@@ -189,16 +189,18 @@ def roll_back(state: State, key: str, *, former: Intercept | None, by: str, text
     """Undo a creation that did not complete; what it kept away comes back.
 
     `former` is what the session had under that name before: had it been displaced, it is so again, and nothing is lost
-    by having tried to reclaim it. Raises NotFoundError.
+    by having tried to reclaim it. It comes after those that the attempt displaced: who fails to reclaim changes
+    nothing. Raises NotFoundError.
     """
     draft = Draft(state)
     draft.end(state.intercept(key), by=by, text=text)
+    draft.restore()
     if former is not None and former.disposition is Disposition.DISPLACED:
         again = replace(former, owner=state.session(former.session).owner)
         draft.put(again)
         by_whom = again.displaced.owner if again.displaced else ""
         draft.event(EventKind.INTERCEPT_DISPLACED, again, by=by_whom, text=again.reason)
-    draft.restore()
+        draft.restore()
     return draft.change()
 
 
