@@ -8,7 +8,7 @@ from xds.registry.change import Change, Event, EventKind
 from xds.registry.intercept import Disposition, Intercept
 from xds.registry.overlap import Budget, Conflict, verdict
 from xds.registry.session import Session
-from xds.registry.state import State
+from xds.registry.state import BY_AGE, State
 from xds.registry.workload import Workload, WorkloadId
 
 RESTORE_STEPS = 30_000
@@ -84,13 +84,14 @@ class Draft:
 
     def of_workload(self, workload: WorkloadId) -> list[Intercept]:
         """A workload's intercepts as they would be, the oldest first."""
-        keys = {one.id: one for one in self.state.of_workload(workload)}
+        there = self.state.of_workload(workload)
+        if not self._intercepts:
+            return there
+        keys: dict[str, Intercept | None] = {one.id: one for one in there}
         for key, value in self._intercepts.items():
-            if value is None:
-                keys.pop(key, None)
-            elif value.spec.workload == workload:
+            if key in keys or (value is not None and value.spec.workload == workload):
                 keys[key] = value
-        return sorted(keys.values(), key=lambda intercept: intercept.sequence)
+        return sorted((one for one in keys.values() if one is not None), key=BY_AGE)
 
     def end(self, intercept: Intercept, *, by: str, text: str) -> None:
         """End an intercept, whatever its disposition; what it displaced is restored by `restore`."""

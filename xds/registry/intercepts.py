@@ -17,7 +17,7 @@ from xds.registry.draft import Draft
 from xds.registry.errors import AlreadyExistsError, InvalidError, NotAllowedError, NotFoundError
 from xds.registry.intercept import Displacement, Disposition, Intercept, InterceptSpec, Kind
 from xds.registry.match import FieldKind, Op
-from xds.registry.overlap import Conflict, Warn
+from xds.registry.overlap import Conflict, Fine, Warn
 from xds.registry.settings import Settings
 from xds.registry.state import State
 from xds.registry.workload import AppProtocol, Port, Workload
@@ -130,13 +130,16 @@ def _overlapping(
     conflicts: list[tuple[Intercept, Conflict]] = []
     warnings: list[tuple[Intercept, Warn]] = []
     for other in draft.of_workload(comparison.spec.workload):
-        if not other.disposition.routed:
+        if other.disposition is Disposition.REJECTED:
             continue
-        match comparison.verdict(other):
-            case Conflict() as conflict:
-                conflicts.append((other, conflict))
-            case Warn() as warn:
-                warnings.append((other, warn))
+        found = comparison.verdict(other)
+        # Most are fine, and there may be thousands.
+        if isinstance(found, Fine) or not other.disposition.routed:
+            continue
+        if isinstance(found, Conflict):
+            conflicts.append((other, found))
+        else:
+            warnings.append((other, found))
     return conflicts, warnings
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import TypeVar
 
 from xds.registry.change import Change
@@ -14,6 +15,9 @@ from xds.registry.workload import Workload, WorkloadId
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+BY_AGE = attrgetter("sequence")
+"""Sorts intercepts, the oldest first."""
 
 
 class State:
@@ -58,7 +62,7 @@ class State:
         return self._oldest_first(self._by_session.get(session, ()))
 
     def _oldest_first(self, keys: Iterable[str]) -> list[Intercept]:
-        return sorted((self.intercepts[key] for key in keys), key=lambda intercept: intercept.sequence)
+        return sorted(map(self.intercepts.__getitem__, keys), key=BY_AGE)
 
     def session(self, key: str) -> Session:
         """A session by id; raises NotFoundError."""
