@@ -1,4 +1,5 @@
-"""Somebody who has nothing to do with it: asks and asks on kept-alive connections, and reads an open stream.
+"""Somebody who has nothing to do with it: asks and asks on kept-alive connections, reads an open stream, and sits at a
+breakpoint.
 
     python -m tests.e2e.bystander --port 18081 --header 'x-telepresence-id: bob-8a1c2e' --ordinary shop-1 --other bob
 
@@ -18,6 +19,7 @@ from contextlib import suppress
 from tests.e2e.http1 import Connection, CutError
 
 PAUSE = 0.01
+BREAKPOINT = 8
 
 
 class Bystander:
@@ -48,6 +50,16 @@ class Bystander:
             self.count["events"] += 1
         print("WRONG stream: it ended", flush=True)
 
+    async def wait(self, who: str) -> None:
+        """Requests that are answered late, as those of a process at a breakpoint."""
+        connection = await Connection.open(self._port)
+        while True:
+            began = time.monotonic()
+            answer = await connection.request(f"/_sleep?seconds={BREAKPOINT}", self._header)
+            if answer.status != 200 or json.loads(answer.body)["who"] != who or time.monotonic() - began < BREAKPOINT:
+                print("WRONG breakpoint", answer, flush=True)
+            print("answered after", BREAKPOINT, "seconds", flush=True)
+
     async def run(self, ordinary: str, other: str) -> None:
         stop = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -55,6 +67,7 @@ class Bystander:
             asyncio.create_task(_watched("ordinary", lambda: self.ask("ordinary", {}, ordinary))),
             asyncio.create_task(_watched("other", lambda: self.ask("other", self._header, other))),
             asyncio.create_task(_watched("stream", lambda: self.read(other))),
+            asyncio.create_task(_watched("breakpoint", lambda: self.wait(other))),
         ]
         await stop.wait()
         for task in tasks:

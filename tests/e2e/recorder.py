@@ -4,7 +4,7 @@ python tests/e2e/recorder.py --name shop-1 --port 18080
 
 /_seen              what was asked so far, as a list of paths; what begins with /_ isn't remembered
 /hang               never answers, as a process at a breakpoint
-/sleep?seconds=8    answers late
+/_sleep?seconds=8   answers late
 /stall              never reads its body, nor answers
 /stream             server-sent events, twenty a second, until the client goes
 anything else       answers with the size and the digest of the body
@@ -35,7 +35,7 @@ class Recorder:
             await asyncio.Event().wait()
         if request.path == "/stream":
             return await self._stream(request)
-        if request.path == "/sleep":
+        if request.path == "/_sleep":
             await asyncio.sleep(float(request.query["seconds"]))
         digest, size = hashlib.sha256(), 0
         async for chunk in request.content.iter_any():

@@ -22,13 +22,15 @@ from tests.e2e.stage import (
     RecordingWorld,
     Scene,
     admin_stats,
+    connected,
     continue_process,
+    in_sync,
     start_recorder,
     stop_process,
+    until,
     until_laptop,
     who,
 )
-from tools.demo.processes import wait_for
 from tools.demo.world import Answer, World, free_port
 from xds.api.byway.manager.v1 import TargetStateState
 
@@ -125,27 +127,27 @@ class Churn:
 async def test_ten_thousand_requests_go_where_they_should_while_intercepts_come_and_go(
     stage: RecordingWorld, record_property: Callable[[str, object], None]
 ) -> None:
-    targets = {"alice": free_port(), "bob": free_port()}
+    targets = {"carol": free_port(), "dave": free_port()}
     for user, port in targets.items():
         start_recorder(stage.processes, user, port)
-    async with ApiLaptop(stage, "alice") as alice, ApiLaptop(stage, "bob") as bob:
-        for laptop, port in ((alice, targets["alice"]), (bob, targets["bob"])):
+    async with ApiLaptop(stage, "carol") as carol, ApiLaptop(stage, "dave") as dave:
+        for laptop, port in ((carol, targets["carol"]), (dave, targets["dave"])):
             laptop.say(port, TargetStateState.LISTENING)
-        of_alice = [
-            Slot("auto-alice", "alice", {"http_header": ["auto"]}, headers=alice.header),
-            Slot("team", "alice", {"http_header": ["x-team=blue"]}, headers={"x-team": "blue"}),
+        of_carol = [
+            Slot("auto-carol", "carol", {"http_header": ["auto"]}, headers=carol.header),
+            Slot("team", "carol", {"http_header": ["x-team=blue"]}, headers={"x-team": "blue"}),
         ]
-        of_bob = [
-            Slot("auto-bob", "bob", {"http_header": ["auto"]}, headers=bob.header),
-            Slot("path-bob", "bob", {"http_header": ["all"], "http_path_prefix": "/bob/"}, path="/bob/cart"),
+        of_dave = [
+            Slot("auto-dave", "dave", {"http_header": ["auto"]}, headers=dave.header),
+            Slot("path-dave", "dave", {"http_header": ["all"], "http_path_prefix": "/dave/"}, path="/dave/cart"),
         ]
-        churn = Churn(stage, [Slot("ordinary", "", {}), *of_alice, *of_bob])
+        churn = Churn(stage, [Slot("ordinary", "", {}), *of_carol, *of_dave])
         async with asyncio.timeout(90), asyncio.TaskGroup() as tasks:
             for number in range(CONNECTIONS):
                 tasks.create_task(churn.traffic(number))
             async with asyncio.TaskGroup() as churners:
-                churners.create_task(churn.come_and_go(alice, targets["alice"], of_alice))
-                churners.create_task(churn.come_and_go(bob, targets["bob"], of_bob))
+                churners.create_task(churn.come_and_go(carol, targets["carol"], of_carol))
+                churners.create_task(churn.come_and_go(dave, targets["dave"], of_dave))
             churn.running = False
     for user in targets:
         stage.processes.kill(user)
@@ -162,21 +164,21 @@ async def test_an_intercept_is_live_within_a_blink(
 ) -> None:
     """With nothing else going on: from the call to the first request that the laptop answered."""
     port = free_port()
-    start_recorder(stage.processes, "alice", port)
+    start_recorder(stage.processes, "carol", port)
     took = []
-    async with ApiLaptop(stage, "alice") as alice:
-        alice.say(port, TargetStateState.LISTENING)
+    async with ApiLaptop(stage, "carol") as carol:
+        carol.say(port, TargetStateState.LISTENING)
         connection = await Connection.open(stage.port(SHOP))
         for number in range(100):
             began = time.monotonic()
-            await alice.intercept(f"blink-{number}", SHOP, port, http_header=["auto"])
-            answer = await connection.request("/", alice.header)
+            await carol.intercept(f"blink-{number}", SHOP, port, http_header=["auto"])
+            answer = await connection.request("/", carol.header)
             took.append(time.monotonic() - began)
             assert who(answer) == "laptop"
-            await alice.leave(f"blink-{number}")
-            assert not who(await connection.request("/", alice.header))
+            await carol.leave(f"blink-{number}")
+            assert not who(await connection.request("/", carol.header))
         connection.close()
-    stage.processes.kill("alice")
+    stage.processes.kill("carol")
     record_property("from the call until the laptop answered, ms", _spread(took))
     assert statistics.median(took) < 0.5
 
@@ -206,7 +208,7 @@ class TestTheManager:
         this.world.processes.kill("manager")
         for _ in range(20):
             assert who(await this.get("/without")) == "laptop"
-        wait_for(lambda: not this.laptop.connected(), "the daemon misses the manager")
+        await until(lambda: daemons(this.world, connected_now=False), "the daemons miss the manager")
         back = await self._started_anew(this)
         assert await pushed(this) == before
         assert flight.pending == {"request", "upload", "stream"}
@@ -228,9 +230,7 @@ class TestTheManager:
         assert who(await this.get("/with")) == "laptop"
         await flight.cancel()
 
-    async def test_frozen_for_a_while_it_does_not_take_its_sleep_for_that_of_the_laptops(
-        self, scene: Stage
-    ) -> None:
+    async def test_frozen_for_a_while_it_does_not_take_its_sleep_for_that_of_the_laptops(self, scene: Stage) -> None:
         this = scene()
         flight = InFlight(this)
         await flight.start()
@@ -266,8 +266,8 @@ class TestTheManager:
         """Start the manager; returns when sidecars and daemons are with it again."""
         began = time.monotonic()
         scene.world.start_manager()
-        wait_for(lambda: all(laptop.connected() for laptop in scene.world.laptops.values()), "the daemons are back")
-        wait_for(lambda: in_sync(scene.world), "the sidecars are back and have what they are meant to have")
+        await until(lambda: daemons(scene.world, connected_now=True), "the daemons are back")
+        await until(lambda: in_sync(scene.world), "the sidecars are back and have what they are meant to have")
         return time.monotonic() - began
 
     async def _still_of_use(self, scene: Scene) -> None:
@@ -278,11 +278,9 @@ class TestTheManager:
         assert not who(await ask(scene.port, "/second", {"x-second": "1"}))
 
 
-def in_sync(world: World) -> bool:
-    """Whether every sidecar is connected and has acknowledged all that there is for it."""
-    done = world.xdsctl("status", "-o", "json", check=False)
-    sidecars = json.loads(done.stdout)["sidecars"] if done.returncode == 0 else []
-    return len(sidecars) == 2 and all(one["connected"] and one["state"] == "SYNCED" for one in sidecars)
+async def daemons(world: World, *, connected_now: bool) -> bool:
+    """Whether all daemons are connected, or none."""
+    return {await connected(laptop) for laptop in world.laptops.values()} == {connected_now}
 
 
 async def pushed(scene: Scene) -> list[dict[str, int]]:

@@ -32,6 +32,7 @@ _FACTS = {
     "owner": "%METADATA(ROUTE:byway:owner)%",
 }
 _OURS = "'byway' in xds.route_metadata.filter_metadata"
+_BEGUN = "the laptop that had begun to answer this request went away"
 _TOO_LARGE = "the laptop did not accept the connection, and the request's body is too large to be replayed on the app"
 
 
@@ -42,6 +43,8 @@ def local_replies() -> LocalReplyConfig:
             # Envoy says 507 where the limit is passed between two tries, and gives up the second where it is passed
             # during the first, which then fails.
             _mapper(_and(_status(507), _route(_OURS)), _TOO_LARGE),
+            # The connection ended, or the stream was reset, after the request had gone out.
+            _mapper(_and(_status(503), _flag("UC", "UR"), _route(_OURS)), _BEGUN),
             _mapper(
                 _and(_status(503), _route("xds.route_metadata.filter_metadata['byway']['when-down'] == 'fail'")),
                 "the laptop that takes these requests is away, and its owner chose --when-down fail",
@@ -56,7 +59,7 @@ def local_replies() -> LocalReplyConfig:
             ),
             _mapper(
                 _and(_status(503), _route(_OURS)),
-                "the laptop that had begun to answer this request went away",
+                "this request could be given neither to the laptop nor to the app",
             ),
         ]
     )
@@ -82,8 +85,9 @@ def _status(code: int) -> AccessLogFilter:
     return AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=comparison))
 
 
-def _flag(flag: str) -> AccessLogFilter:
-    return AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[flag]))
+def _flag(*flags: str) -> AccessLogFilter:
+    """Any of Envoy's response flags."""
+    return AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=list(flags)))
 
 
 def _route(expression: str) -> AccessLogFilter:
