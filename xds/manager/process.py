@@ -14,6 +14,7 @@ import grpc.aio
 from xds import __version__
 from xds.api.rpc import bearer_of
 from xds.compile import names
+from xds.compile.warm import warm_up
 from xds.manager.audit import AuditLog
 from xds.manager.clock import Clock
 from xds.manager.config import ConfigError, load
@@ -97,6 +98,7 @@ class Standalone:
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Future[Address] | None = None) -> None:
         """Serve until `stop`. Raises OSError when the port is taken."""
+        warm_up()
         xds = XdsServer(
             self.manager.store,
             authenticate=self._authenticate,
@@ -156,7 +158,11 @@ class Standalone:
             stamp = Stamp.of(self._file)
             if stamp != self._stamp:
                 self._stamp = stamp
-                self.reload()
+                try:
+                    self.reload()
+                except Exception:
+                    # One file that can't be taken over must not keep the next one from being looked at.
+                    log.exception("the changed file was not taken over as a whole; change it again")
 
     def reload(self) -> None:
         """Take over what changed in the file; what is wrong with it is logged, and the last good one stays."""

@@ -72,7 +72,8 @@ class ManagerService:
         user = self._callers.user(context)
         token = request.resume_token
         old = self._resumable(user, request)
-        if old is not None and not token:
+        lost = old is not None and not token
+        if lost:
             token = new_token()
         address = _address(request.address) or peer_ip(context.peer())
         host = _host(request.host)
@@ -80,7 +81,12 @@ class ManagerService:
         if old is not None:
             key = old.id
             change = sessions.resume(
-                self._manager.state, key, host=host, address=address, now=now, token_hash=token_hash(token)
+                self._manager.state,
+                key,
+                host=host,
+                address=address,
+                now=now,
+                token_hash=token_hash(token) if lost else None,
             )
         else:
             token = new_token()
