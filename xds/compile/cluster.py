@@ -14,6 +14,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     ClusterCommonLbConfig,
     ClusterDiscoveryType,
     ClusterEdsClusterConfig,
+    OutlierDetection,
     UpstreamConnectionOptions,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
@@ -33,6 +34,9 @@ from xds.compile.transparent import upstream_options
 APP_CONNECT_TIMEOUT = timedelta(seconds=10)
 LAPTOP_CONNECT_TIMEOUT = timedelta(seconds=1.5)
 """Long enough for one lost SYN, which is sent again after a second; then the app answers."""
+
+ASIDE = timedelta(milliseconds=200)
+"""How long a laptop that refused a connection is not asked again: the daemon takes as long to tell the manager."""
 
 UNLIMITED = (1 << 32) - 1
 """Envoy's default of 1,024 connections and requests would refuse what the app alone would take, and its default of
@@ -61,9 +65,36 @@ def laptop(name: str) -> Cluster:
     return cluster
 
 
+def tcp_laptop(name: str) -> Cluster:
+    """A laptop that takes connections as they are.
+
+    A try of the TCP proxy can't ask for another priority than the one before did. So the first refusal puts the laptop
+    aside for a moment, and the next try finds the app. https://github.com/envoyproxy/envoy/issues/31217
+    """
+    cluster = laptop(name)
+    cluster.outlier_detection = OutlierDetection(
+        split_external_local_origin_errors=True,
+        consecutive_local_origin_failure=1,
+        interval=ASIDE,
+        base_ejection_time=ASIDE,
+        max_ejection_time=ASIDE,
+        max_ejection_percent=100,
+    )
+    return cluster
+
+
 def hop(name: str) -> Cluster:
     """An internal listener of the same process."""
-    cluster = _eds(name, LAPTOP_CONNECT_TIMEOUT)
+    return _through_hop(name, LAPTOP_CONNECT_TIMEOUT)
+
+
+def tcp(name: str) -> Cluster:
+    """Whoever takes a port's connections as they are: an internal listener of the same process, or the app."""
+    return _through_hop(name, APP_CONNECT_TIMEOUT)
+
+
+def _through_hop(name: str, connect_timeout: timedelta) -> Cluster:
+    cluster = _eds(name, connect_timeout)
     raw = TransportSocket(name="raw", typed_config=pack(RawBuffer()))
     cluster.transport_socket = TransportSocket(
         name="internal", typed_config=pack(InternalUpstreamTransport(transport_socket=raw))

@@ -41,10 +41,15 @@ def internal_listener(name: str, intercept: Intercept, laptop_cluster: str) -> L
 
 def assignments(cluster: str, intercept: Intercept, reach: Reach, app: Address) -> dict[str, bytes]:
     """The endpoints of both clusters of an intercept, for one instance whose app is at that address."""
-    fallback = [endpoint.app_locality(app, priority=1)] if intercept.spec.when_down is WhenDown.CLUSTER else []
+    behind = fallback(intercept, app)
     hop = endpoint.hop_locality(names.hop(cluster, reach.generation), up=reach.up)
     laptop = names.laptop_cluster(cluster)
     return {
-        cluster: endpoint.assignment(cluster, [hop, *fallback]),
-        laptop: endpoint.assignment(laptop, [endpoint.laptop_locality(reach.address), *fallback]),
+        cluster: endpoint.assignment(cluster, [hop, *behind]),
+        laptop: endpoint.assignment(laptop, [endpoint.laptop_locality(reach.address), *behind]),
     }
+
+
+def fallback(intercept: Intercept, app: Address) -> list[bytes]:
+    """Who answers while the laptop doesn't: the app, or nobody."""
+    return [endpoint.app_locality(app, priority=1)] if intercept.spec.when_down is WhenDown.CLUSTER else []

@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from envoy_data_plane.envoy.config.listener.v3 import (
-    Filter,
     FilterChain,
     FilterChainMatch,
     Listener,
@@ -17,12 +16,11 @@ from envoy_data_plane.envoy.config.listener.v3 import (
 )
 from envoy_data_plane.envoy.extensions.filters.listener.http_inspector.v3 import HttpInspector
 from envoy_data_plane.envoy.extensions.filters.listener.tls_inspector.v3 import TlsInspector
-from envoy_data_plane.envoy.extensions.filters.network.tcp_proxy.v3 import TcpProxy
 
 from xds.compile.connection_manager import connection_manager
 from xds.compile.encode import pack
 from xds.compile.endpoint import socket_address
-from xds.compile.transparent import FOREVER
+from xds.compile.tcp import tcp_proxy
 from xds.registry.workload import Address, AppProtocol
 
 SNIFF_TIME = timedelta(milliseconds=200)
@@ -30,11 +28,14 @@ BUFFER_LIMIT = 32 << 10
 """Bytes kept for each side of a connection before the other side is asked to wait."""
 
 
-def listener(name: str, address: Address, protocol: AppProtocol, app_cluster: str) -> Listener:
-    """The listener of one port of one instance; `name` is also that of its route configuration."""
+def listener(name: str, address: Address, protocol: AppProtocol, tcp_cluster: str) -> Listener:
+    """The listener of one port of one instance; `name` is also that of its route configuration.
+
+    `tcp_cluster` takes the connections that carry no HTTP, where there may be such.
+    """
     built = Listener(name=name, address=socket_address(address), per_connection_buffer_limit_bytes=BUFFER_LIMIT)
     stat_prefix = name.replace("/", ".")
-    tcp = FilterChain(filters=[_tcp_proxy(stat_prefix, app_cluster)])
+    tcp = FilterChain(filters=[tcp_proxy(stat_prefix, tcp_cluster)])
     if not protocol.may_be_http:
         built.filter_chains = [tcp]
         return built
@@ -52,8 +53,3 @@ def listener(name: str, address: Address, protocol: AppProtocol, app_cluster: st
         built.listener_filters_timeout = SNIFF_TIME
         built.continue_on_listener_filters_timeout = True
     return built
-
-
-def _tcp_proxy(stat_prefix: str, cluster: str) -> Filter:
-    proxy = TcpProxy(stat_prefix=stat_prefix, cluster=cluster, idle_timeout=FOREVER)
-    return Filter(name="tcp", typed_config=pack(proxy))

@@ -40,6 +40,21 @@ def hop(cluster: str, generation: str) -> str:
     return f"{cluster}/hop@{generation}"
 
 
+def tcp_cluster(workload: WorkloadId, number: int) -> str:
+    """The cluster of a port's connections that carry no HTTP, whoever answers them."""
+    return f"{workload}/{number}/tcp"
+
+
+def tcp_laptop_cluster(cluster: str) -> str:
+    """The laptop that an intercept sends connections to, behind their hop."""
+    return f"{cluster}/tcp-laptop"
+
+
+def tcp_hop(cluster: str, generation: str) -> str:
+    """The internal listener of an intercept's connections."""
+    return f"{cluster}/tcp-hop@{generation}"
+
+
 def node(workload: WorkloadId, instance: str) -> str:
     """The node id of an instance's sidecar."""
     return f"{workload}/{instance}"

@@ -34,10 +34,18 @@ def route_configuration(workload: WorkloadId, port: int, routed: Sequence[Routed
     return wire.text(1, names.port(workload, port)) + wire.field(2, host)
 
 
+def whole_port(routed: Sequence[Routed]) -> Routed | None:
+    """The intercept that has a port as a whole, and takes what no other one claims."""
+    return next((one for one in _ordered(routed) if one.intercept.spec.kind in {Kind.GLOBAL, Kind.REPLACE}), None)
+
+
+def _ordered(routed: Sequence[Routed]) -> list[Routed]:
+    return sorted(routed, key=lambda one: sort_key(one.intercept.spec, one.intercept.sequence, one.intercept.id))
+
+
 def _routes(workload: WorkloadId, port: int, routed: Sequence[Routed]) -> Iterator[bytes]:
-    ordered = sorted(routed, key=lambda one: sort_key(one.intercept.spec, one.intercept.sequence, one.intercept.id))
-    personal = [one for one in ordered if one.intercept.spec.kind is Kind.PERSONAL]
-    whole_port = [one for one in ordered if one.intercept.spec.kind in {Kind.GLOBAL, Kind.REPLACE}]
+    personal = [one for one in _ordered(routed) if one.intercept.spec.kind is Kind.PERSONAL]
+    holder = whole_port(routed)
     gated = [one for one in personal if one.intercept.spec.match.gated]
     header_less = [one for one in personal if not one.intercept.spec.match.gated]
     gate = Gate.of(one.intercept.spec.match for one in gated)
@@ -48,8 +56,8 @@ def _routes(workload: WorkloadId, port: int, routed: Sequence[Routed]) -> Iterat
             yield from _intercept_routes(routed_key(one), cluster, behind)
 
     def ordinary(behind: Gate | None = None) -> Iterator[bytes]:
-        if whole_port:
-            yield from ways(whole_port[:1], behind)
+        if holder:
+            yield from ways([holder], behind)
         else:
             yield _app_route(names.app_cluster(workload, port), behind)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from xds.compile import cluster, endpoint, hop, names
+from xds.compile import cluster, endpoint, hop, names, tcp
 from xds.compile.encode import encode
 from xds.compile.keep import Kept, intercept_key
 from xds.compile.listener import listener
-from xds.compile.route_table import route_configuration
+from xds.compile.route_table import route_configuration, whole_port
 from xds.compile.state import Routed, WorkloadState
-from xds.registry.intercept import Intercept
-from xds.registry.workload import Address, AppProtocol, Instance, Port, WorkloadId
+from xds.registry.intercept import Intercept, Kind
+from xds.registry.workload import Address, AppProtocol, Port, Workload
 
 Named = dict[str, bytes]
 """Serialised resources of one type by name."""
@@ -43,39 +43,75 @@ def compile_workload(state: WorkloadState) -> Compiled:
 
 
 def _compile_port(out: Compiled, state: WorkloadState, port: Port) -> None:
-    workload = state.workload
-    name = names.port(workload.id, port.number)
-    app = names.app_cluster(workload.id, port.number)
-    routed = [one for one in state.routed if port.number in one.laptops]
-    out.clusters[app] = _app_cluster(app)
+    name = names.port(state.workload.id, port.number)
+    tcp_cluster = names.tcp_cluster(state.workload.id, port.number)
+    for instance in state.workload.instances.values():
+        out.listeners[instance.id][name] = _listener(name, instance.listen[port.number], port.protocol, tcp_cluster)
     if port.protocol.may_be_http:
-        out.routes[name] = route_configuration(workload.id, port.number, routed)
-    ways = [*routed, *(one for one in state.lingering if port.number in one.laptops)]
-    for one in ways:
-        _compile_way(out, one, names.intercept_cluster(workload.id, port.number, one.intercept.id), port.number)
+        _compile_requests(out, state, port.number)
+    if port.protocol.may_be_tcp:
+        _compile_connections(out, state, port.number)
+
+
+def _compile_requests(out: Compiled, state: WorkloadState, port: int) -> None:
+    """What takes a port's requests to the app and to laptops."""
+    workload = state.workload
+    app = names.app_cluster(workload.id, port)
+    routed = _on_port(state.routed, port)
+    out.clusters[app] = _app_cluster(app)
+    out.routes[names.port(workload.id, port)] = route_configuration(workload.id, port, routed)
     for instance in workload.instances.values():
-        out.listeners[instance.id][name] = _listener(name, instance.listen[port.number], port.protocol, app)
-        out.endpoints[instance.id].update(_endpoints(workload.id, port.number, instance, app, ways))
+        here = endpoint.app_locality(instance.app[port], priority=0)
+        out.endpoints[instance.id][app] = endpoint.assignment(app, [here])
+    for one in [*routed, *_on_port(state.lingering, port)]:
+        _compile_way(out, workload, one, port)
 
 
-def _compile_way(out: Compiled, routed: Routed, name: str, port: int) -> None:
-    """The clusters and the hop that lead to a laptop."""
+def _compile_way(out: Compiled, workload: Workload, routed: Routed, port: int) -> None:
+    """The clusters and the hop that take requests to a laptop."""
+    name = names.intercept_cluster(workload.id, port, routed.intercept.id)
     laptop = names.laptop_cluster(name)
+    reach = routed.laptops[port]
     out.clusters[name] = _hop_cluster(name)
     out.clusters[laptop] = _laptop_cluster(laptop)
-    reach = routed.laptops[port]
     if reach.up:
         listener_name = names.hop(name, reach.generation)
         out.hops[listener_name] = _hop(listener_name, laptop, intercept_key(routed.intercept))
+    for instance in workload.instances.values():
+        out.endpoints[instance.id] |= hop.assignments(name, routed.intercept, reach, instance.app[port])
 
 
-def _endpoints(workload: WorkloadId, port: int, instance: Instance, app: str, ways: list[Routed]) -> Named:
-    address = instance.app[port]
-    found = {app: endpoint.assignment(app, [endpoint.app_locality(address, priority=0)])}
-    for one in ways:
-        name = names.intercept_cluster(workload, port, one.intercept.id)
-        found |= hop.assignments(name, one.intercept, one.laptops[port], address)
-    return found
+def _compile_connections(out: Compiled, state: WorkloadState, port: int) -> None:
+    """What takes a port's connections that carry no HTTP to the app, or all of them to one laptop."""
+    workload = state.workload
+    name = names.tcp_cluster(workload.id, port)
+    routed = _on_port(state.routed, port)
+    holder = whole_port(routed)
+    way = (names.intercept_cluster(workload.id, port, holder.intercept.id), holder) if holder else None
+    out.clusters[name] = _tcp_cluster(name)
+    for instance in workload.instances.values():
+        out.endpoints[instance.id][name] = tcp.assignment(name, way, port, instance.app[port])
+    for one in [*routed, *_on_port(state.lingering, port)]:
+        if one.intercept.spec.kind is not Kind.PERSONAL:
+            _compile_tcp_way(out, workload, one, port)
+
+
+def _compile_tcp_way(out: Compiled, workload: Workload, routed: Routed, port: int) -> None:
+    """The cluster and the hop that take connections to a laptop."""
+    name = names.intercept_cluster(workload.id, port, routed.intercept.id)
+    laptop = names.tcp_laptop_cluster(name)
+    reach = routed.laptops[port]
+    out.clusters[laptop] = _tcp_laptop_cluster(laptop)
+    if reach.up:
+        listener_name = names.tcp_hop(name, reach.generation)
+        out.hops[listener_name] = _tcp_hop(listener_name, laptop)
+    for instance in workload.instances.values():
+        found = tcp.laptop_assignment(laptop, routed.intercept, reach, instance.app[port])
+        out.endpoints[instance.id][laptop] = found
+
+
+def _on_port(those: tuple[Routed, ...], port: int) -> list[Routed]:
+    return [one for one in those if port in one.laptops]
 
 
 @lru_cache(maxsize=8192)
@@ -99,5 +135,20 @@ def _laptop_cluster(name: str) -> bytes:
 
 
 @lru_cache(maxsize=8192)
-def _listener(name: str, address: Address, protocol: AppProtocol, app: str) -> bytes:
-    return encode(listener(name, address, protocol, app))
+def _tcp_hop(name: str, laptop_cluster: str) -> bytes:
+    return encode(tcp.internal_listener(name, laptop_cluster))
+
+
+@lru_cache(maxsize=8192)
+def _tcp_cluster(name: str) -> bytes:
+    return encode(cluster.tcp(name))
+
+
+@lru_cache(maxsize=65536)
+def _tcp_laptop_cluster(name: str) -> bytes:
+    return encode(cluster.tcp_laptop(name))
+
+
+@lru_cache(maxsize=8192)
+def _listener(name: str, address: Address, protocol: AppProtocol, tcp_cluster: str) -> bytes:
+    return encode(listener(name, address, protocol, tcp_cluster))

@@ -48,6 +48,11 @@ class AppProtocol(StrEnum):
         """Conditions on requests make sense."""
         return self.is_http or self is AppProtocol.UNKNOWN
 
+    @property
+    def may_be_tcp(self) -> bool:
+        """Connections may carry bytes that are not HTTP, or are not to be read."""
+        return self in {AppProtocol.TCP, AppProtocol.TLS, AppProtocol.UNKNOWN}
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Port:
