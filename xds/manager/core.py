@@ -220,13 +220,17 @@ class Manager:
         if self.connected(key):
             rollout.acknowledged()
         try:
-            for intercept in sorted(published):
+            for intercept in self._pending(published):
                 self.commit(intercepts.settle(self.state, intercept))
         except StoreError as error:
             log.error("%s", error)
             self._unsettled.add(key)
         if rollout.publication() != published:
             self._publish(key)
+
+    def _pending(self, published: Iterable[str]) -> list[str]:
+        known = self.state.intercepts
+        return sorted(key for key in published if key in known and known[key].disposition is Disposition.PENDING)
 
     def lagging(self, key: WorkloadId) -> list[Lag]:
         """Live sidecars of a workload that have not acknowledged its newest state."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
 
 from xds.compile import names
 from xds.compile.state import Routed, WorkloadState, reach
@@ -14,6 +16,9 @@ from xds.registry.state import State
 from xds.registry.workload import Workload
 from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from xds.serve.store import Store
+
+SMALL: Final = 4096
+"""Bytes of a resource that is worth keeping."""
 
 
 def workload_state(state: State, workload: Workload, ids: Iterable[str], clock: Clock) -> WorkloadState:
@@ -63,4 +68,13 @@ def drop(store: Store, workload: Workload) -> None:
 
 
 def _resources(type_url: str, named: Named) -> list[Resource]:
-    return [Resource.of(type_url, name, body) for name, body in named.items()]
+    return [
+        _small(type_url, name, body) if len(body) <= SMALL else Resource.of(type_url, name, body)
+        for name, body in named.items()
+    ]
+
+
+@lru_cache(maxsize=65536)
+def _small(type_url: str, name: str, body: bytes) -> Resource:
+    """Of a workload's thousands of clusters and endpoints few change at a time, and a version is a hash."""
+    return Resource.of(type_url, name, body)
