@@ -33,7 +33,7 @@ proto: install ## generate the messages of the Manager and Daemon APIs
 .PHONY: proto
 
 demo: install ## watch developers intercept the same service without seeing each other (ARGS=--check, --exit)
-	@PYTHONPATH=. $(BIN)/python -m tools.demo $(ARGS)
+	@PYTHONPATH=tools $(BIN)/python -m demo $(ARGS)
 
 .PHONY: demo
 

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from tests.client.laptop import Laptop
 from xds.client.cli import envfiles
-from xds.client.cli.app import ABSENT, run, wanted_format
-from xds.client.cli.failure import FailureError
+from xds.client.cli.app import ABSENT, run
 from xds.client.cli.portflag import PortFlag, parse_port, parse_ports
 from xds.client.cli.telepresence import FLAGS
+from xds.terminal.ending import wanted_format
+from xds.terminal.failure import FailureError
 
 
 @pytest.fixture(autouse=True)

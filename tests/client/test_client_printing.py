@@ -28,10 +28,10 @@ from xds.api.byway.manager.v1 import (
 from xds.client.cli import follow
 from xds.client.cli.app import COMMANDS, SECTIONS, cli
 from xds.client.cli.creation import summary
-from xds.client.cli.output import data, pairs, table, width
 from xds.client.cli.status import status_data, status_text
 from xds.client.cli.views import intercept_data, intercepts_table, workload_data, workloads_table
-from xds.client.words import duration
+from xds.terminal.output import data, pairs, table, width
+from xds.terminal.words import duration
 
 OWN = [name for name, (path, _) in COMMANDS.items() if path.startswith("xds.client")]
 

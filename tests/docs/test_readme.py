@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from demo.processes import wait_for
 from tests.e2e.differences import DIFFERENCES
-from tools.demo.processes import wait_for
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from xdsctl.decode import decode
-from xdsctl.resources import Listing, Resource
-
 from xds.api.byway.manager import v1
 from xds.compile import names
 from xds.compile.state import Reach, Routed, WorkloadState
@@ -14,6 +11,8 @@ from xds.registry.intercept import Intercept, InterceptSpec, Kind, PortMapping, 
 from xds.registry.match import Match
 from xds.registry.workload import Address, AppProtocol, Instance, Port, Workload, WorkloadId
 from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from xdsctl.decode import decode
+from xdsctl.resources import Listing, Resource
 
 ORDERS = WorkloadId("dev", "deployment", "orders")
 MIXED = WorkloadId("dev", "statefulset", "mixed")

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from xdsctl.failure import FailureError
-from xdsctl.main import run
-from xdsctl.nodes import matching, resolve
 
-from tools.demo.processes import wait_for
+from demo.processes import wait_for
 from xds import __version__
 from xds.paths import StateDir, write_private
+from xds.terminal.failure import FailureError
+from xdsctl.main import run
+from xdsctl.nodes import matching, resolve
 
 XDSCTL = str(Path(sys.executable).with_name("xdsctl"))
 NODES = ["dev/deployment/orders/a-1", "dev/deployment/orders/a-2", "dev/deployment/orders-v2/b-1", "qa/job/a/b-1"]
@@ -204,8 +204,7 @@ def test_live_without_a_socket_says_where_it_has_to_run(state: StateDir, capsys:
     code, text = failing(capsys, "get", "routes", "orders-1", "--live")
     assert code == 3
     assert text == (
-        f"Error: --live: nobody answers at {path}: connection refused; "
-        "is the sidecar running, and as the same user?\n"
+        f"Error: --live: nobody answers at {path}: connection refused; is the sidecar running, and as the same user?\n"
     )
 
 

@@ -23,10 +23,10 @@ from envoy_data_plane.google.protobuf import Any as AnyMessage
 from envoy_data_plane.google.protobuf import ListValue, Struct, UInt64Value, Value
 from hypothesis import given
 from hypothesis import strategies as st
-from xdsctl.decode import UnreadableError, decode, to_json
 
 from tests.xdsctl.recorded import URLS, bodies, mixed, orders
 from xds.compile.workload import compile_workload
+from xdsctl.decode import UnreadableError, decode, to_json
 
 KINDS: dict[str, type[Message]] = {
     "listeners": Listener,

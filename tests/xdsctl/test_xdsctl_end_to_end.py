@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from xdsctl.main import run
 
+from demo.processes import wait_for
+from demo.world import BYWAY, Instance, Laptop, Workload, World
 from tests.xdsctl.test_xdsctl_cli import completed
-from tools.demo.processes import wait_for
-from tools.demo.world import BYWAY, Instance, Laptop, Workload, World
 from xds.manager.sidecar import Sidecar
 from xds.paths import StateDir
 from xds.registry.workload import Address, WorkloadId
+from xdsctl.main import run
 
 ORDERS = Workload("orders", [Instance("orders-1"), Instance("orders-2")])
 MIXED = Workload("mixed", [Instance("mixed-1")], protocol="")

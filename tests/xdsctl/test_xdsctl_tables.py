@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
-from xdsctl.live import listing as live_listing
-from xdsctl.output import data
-from xdsctl.resources import TYPES, Listing
-from xdsctl.status import in_sync, narrowed, status_data, status_text
-from xdsctl.tables import listing_table, named
 
 from tests.xdsctl import recorded
 from xds.compile.state import WorkloadState
 from xds.registry.conditions import HttpFlags
+from xds.terminal.output import data
+from xdsctl.live import listing as live_listing
+from xdsctl.resources import TYPES, Listing
+from xdsctl.status import in_sync, narrowed, status_data, status_text
+from xdsctl.tables import listing_table, named
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xdsctl.decode import decode
-from xdsctl.words import ANYTHING, match_words
 
 from xds.compile.encode import encode
 from xds.compile.match import Gate, route_match, route_matches
 from xds.registry import baggage
 from xds.registry.match import Condition, Field, FieldKind, Match, Op
+from xdsctl.decode import decode
+from xdsctl.words import ANYTHING, match_words
 
 URL = "type.googleapis.com/envoy.config.route.v3.RouteMatch"
 

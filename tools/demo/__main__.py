@@ -12,10 +12,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tools.demo.processes import NotReadyError
-from tools.demo.scenario import IDLE_SECONDS, Scenario
-from tools.demo.show import Stage
-from tools.demo.world import World
+from demo.processes import NotReadyError
+from demo.scenario import IDLE_SECONDS, Scenario
+from demo.show import Stage
+from demo.world import World
 
 
 def main() -> int:

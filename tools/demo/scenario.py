@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tools.demo.processes import wait_for
-from tools.demo.show import Hop, Stage
-from tools.demo.world import Answer, Laptop, World, free_port, listening, request
+from demo.processes import wait_for
+from demo.show import Hop, Stage
+from demo.world import Answer, Laptop, World, free_port, listening, request
 
 IDLE_SECONDS = 4
 """`intercept.inactiveBlockTimeout` in the demonstration: ten minutes would be a long pause."""

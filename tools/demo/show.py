@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.text import Text
 
-from tools.demo.world import Answer
+from demo.world import Answer
 
 
 @dataclass(frozen=True, slots=True)

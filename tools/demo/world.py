@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from tools.demo.processes import Processes, wait_for
+from demo.processes import Processes, wait_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BYWAY = [str(Path(sys.executable).with_name("byway"))]

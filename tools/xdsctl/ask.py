@@ -18,7 +18,7 @@ from xds.api.byway.manager import v1
 from xds.api.rpc import bearer
 from xds.api.services import Debug
 from xds.api.services import Manager as ManagerMethods
-from xdsctl.failure import Exit, FailureError
+from xds.terminal.failure import Exit, FailureError
 from xdsctl.options import Access
 
 T = TypeVar("T")
@@ -83,14 +83,14 @@ def failure_of(error: grpc.aio.AioRpcError, address: str) -> FailureError:
                 f"can't reach the manager at {address}: {_reason(message)}",
                 hint="check --manager, and that it runs",
                 code="unavailable",
-                exit_code=Exit.UNREACHABLE,
+                exit_code=Exit.NOT_CONNECTED,
             )
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return FailureError(
                 f"the manager at {address} accepts the connection but does not answer",
                 hint="look at its log, and whether the process is stopped",
                 code="deadline_exceeded",
-                exit_code=Exit.UNREACHABLE,
+                exit_code=Exit.NOT_CONNECTED,
             )
         case grpc.StatusCode.PERMISSION_DENIED | grpc.StatusCode.UNAUTHENTICATED:
             return FailureError(

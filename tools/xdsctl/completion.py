@@ -5,17 +5,18 @@ from __future__ import annotations
 import click
 from click.shell_completion import CompletionItem
 
-from xdsctl.failure import FailureError
+from xds.terminal.completion import SHELLS, script
+from xds.terminal.failure import FailureError
+from xds.terminal.output import show
 from xdsctl.nodes import matching, split
 from xdsctl.options import Access, access_of
-from xdsctl.output import show
 
 TIMEOUT = 1.0
 """Seconds; nobody waits longer for a Tab."""
 
 
 @click.command(short_help="Print the completion script of a shell.")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=SHELLS)
 def completion(shell: str) -> None:
     """Print the completion script of a shell. Nodes and resources are completed by asking the manager.
 
@@ -25,13 +26,9 @@ def completion(shell: str) -> None:
       xdsctl completion zsh > "${fpath[1]}/_xdsctl"
       xdsctl completion fish > ~/.config/fish/completions/xdsctl.fish
     """
-    from click.shell_completion import get_completion_class
-
     from xdsctl.main import cli
 
-    shell_class = get_completion_class(shell)
-    assert shell_class is not None
-    show(shell_class(cli, {}, "xdsctl", "_XDSCTL_COMPLETE").source() + "\n")
+    show(script(cli, "xdsctl", shell))
 
 
 def complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001

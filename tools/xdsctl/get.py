@@ -7,10 +7,11 @@ from dataclasses import replace
 import click
 from click.shell_completion import CompletionItem
 
-from xdsctl.failure import FailureError
+from xds.terminal.failure import FailureError
+from xds.terminal.options import output_option
+from xds.terminal.output import data, is_data, note, show, styled
 from xdsctl.nodes import listed, matching, resolve
-from xdsctl.options import Access, access_options, output_option
-from xdsctl.output import WAITING, data, is_data, note, show, styled
+from xdsctl.options import Access, access_options
 from xdsctl.resources import ALIASES, TYPES, Listing, Resource
 
 
@@ -91,7 +92,7 @@ def get(kind: str, node: str, name: str, live: bool, access: Access, output: str
     else:
         note(f"{found.node} has no {kind}")
     for remark in found.remarks:
-        note(styled(remark, WAITING))
+        note(styled(remark, fg="yellow"))
 
 
 def _only(listing: Listing, name: str, kept: list[Resource]) -> Listing:

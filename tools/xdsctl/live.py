@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xds.paths import StateDir
-from xdsctl.failure import Exit, FailureError
+from xds.terminal.failure import Exit, FailureError
 from xdsctl.nodes import split
 from xdsctl.resources import Listing, Resource, Traffic, address_text
 
@@ -70,14 +70,14 @@ async def _fetch(node: str, path: Path) -> tuple[dict[str, Any], dict[str, Any]]
             f"--live: Envoy of {node} accepts the connection but does not answer",
             hint="its process may be stopped",
             code="deadline_exceeded",
-            exit_code=Exit.UNREACHABLE,
+            exit_code=Exit.NOT_CONNECTED,
         ) from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise FailureError(
             f"--live: nobody answers at {path}: {_cause(error)}",
             hint="is the sidecar running, and as the same user?",
             code="unavailable",
-            exit_code=Exit.UNREACHABLE,
+            exit_code=Exit.NOT_CONNECTED,
         ) from None
     return pages[0], pages[1]
 

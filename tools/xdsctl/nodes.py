@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from xdsctl.failure import FailureError, usage
+from xds.terminal.failure import FailureError, usage
 
 SHOWN = 8
 """Names in one message."""

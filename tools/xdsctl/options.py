@@ -1,4 +1,4 @@
-"""The options that every command has, and the manager that they name."""
+"""The options that say which manager to ask, and as whom."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from xds.paths import StateDir
-from xdsctl.failure import Exit, FailureError, usage
-from xdsctl.output import FORMATS
+from xds.terminal.failure import Exit, FailureError, usage
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,7 +38,7 @@ class Access:
                 f"no manager is known to {self.state.root}",
                 hint="give --manager HOST:PORT, or the --state-dir of the manager",
                 code="no_manager",
-                exit_code=Exit.UNREACHABLE,
+                exit_code=Exit.NOT_CONNECTED,
             ) from None
 
     def token(self) -> str:
@@ -95,15 +94,3 @@ def access_options(function: F) -> F:
         return function(*args, access=access_of(params), **kwargs)
 
     return wrapped  # type: ignore[return-value]
-
-
-def output_option(function: F) -> F:
-    """`-o`, as `output: str`."""
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Choice(FORMATS),
-        default="table",
-        metavar="FORMAT",
-        help="table (default), wide, json or yaml.",
-    )(function)

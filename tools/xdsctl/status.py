@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from xdsctl.failure import Exit
+from xds.terminal.failure import Exit
+from xds.terminal.options import output_option
+from xds.terminal.output import data, indented, is_data, note, pairs, show, styled, table
+from xds.terminal.words import duration
 from xdsctl.nodes import matching, unknown
-from xdsctl.options import Access, access_options, output_option
-from xdsctl.output import BAD, GOOD, WAITING, data, duration, indented, is_data, note, pairs, show, styled, table
+from xdsctl.options import Access, access_options
 from xdsctl.resources import TYPES
 
 if TYPE_CHECKING:
     from xds.api.byway.manager.v1 import ListSidecarsReply, Sidecar, TypeState
 
 SYNCED, STALE, NOT_SENT, NACKED, ABSENT = "SYNCED", "STALE", "NOT SENT", "NACKED", "NOT CONNECTED"
-COLOURS = {SYNCED: GOOD, STALE: WAITING, NACKED: BAD, ABSENT: BAD}
+COLOURS = {SYNCED: "green", STALE: "yellow", NACKED: "red", ABSENT: "red"}
 WORST_FIRST = (NACKED, STALE)
 
 
@@ -73,7 +75,7 @@ def status(ctx: click.Context, node: str, exit_code: bool, access: Access, outpu
     else:
         show(status_text(reply, wide=output == "wide", detail=bool(node) and output == "table"))
     if exit_code and not in_sync(reply):
-        ctx.exit(Exit.NOT_SYNCED)
+        ctx.exit(Exit.NOT_ACKNOWLEDGED)
 
 
 def all_nodes(reply: ListSidecarsReply) -> list[str]:
@@ -159,7 +161,7 @@ def _sidecar_data(one: Sidecar) -> dict[str, Any]:
 
 def coloured(state: str, age: float | None = None) -> str:
     """A state, and how long it has been so."""
-    shown = styled(state, COLOURS[state]) if state in COLOURS else state
+    shown = styled(state, fg=COLOURS[state]) if state in COLOURS else state
     return shown if age is None else f"{shown} ({duration(age)})"
 
 

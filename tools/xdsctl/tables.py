@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from xdsctl.output import BAD, GOOD, styled, table
+from xds.terminal.output import styled, table
 from xdsctl.resources import Listing, Resource, address_text
 from xdsctl.words import match_words
 
@@ -25,7 +25,7 @@ def _versions(listing: Listing, resource: Resource) -> Row:
     if listing.source == "envoy":
         return [resource.version]
     acked = "same" if resource.acked_version == resource.version else resource.acked_version or "never"
-    return [resource.version, styled(acked, GOOD if acked == "same" else BAD)]
+    return [resource.version, styled(acked, fg="green" if acked == "same" else "red")]
 
 
 Rows = Iterator[tuple[Resource, Row]]
@@ -170,7 +170,7 @@ def _endpoints(listing: Listing, wide: bool) -> tuple[Row, Rows]:
         for one in listing.resources:
             for priority, endpoint in endpoints_of(one.body):
                 address, state = endpoint_address(endpoint), health(endpoint)
-                shown = styled(state, GOOD if state == "HEALTHY" else BAD)
+                shown = styled(state, fg="green" if state == "HEALTHY" else "red")
                 row = [one.name, address, shown, str(priority), served_by(endpoint)]
                 seen = listing.traffic.get((one.name, address)) if live else None
                 counts = [str(seen.connections), str(seen.requests), str(seen.errors)] if seen else ["", "", ""]

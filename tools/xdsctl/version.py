@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from xds import __version__
-from xdsctl.failure import FailureError
-from xdsctl.options import Access, access_options, output_option
-from xdsctl.output import data, is_data, pairs, show
+from xds.terminal.failure import FailureError
+from xds.terminal.options import output_option
+from xds.terminal.output import data, is_data, pairs, show
+from xdsctl.options import Access, access_options
 
 TIMEOUT = 2.0
 """Seconds; the manager's version is not worth more."""

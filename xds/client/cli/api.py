@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from xds.client.channel import socket_channel
-from xds.client.cli.failure import Exit, FailureError, not_connected, usage
 from xds.client.files import LaptopFiles, SocketPathTooLongError
 from xds.paths import StateDir
+from xds.terminal.failure import Exit, FailureError, not_connected, usage
 
 import grpc.aio  # isort: skip  after xds.client.channel, which sets its environment
 

@@ -17,10 +17,10 @@ from xds.api.byway.daemon.v1 import GetStatusReply, GetStatusRequest, StopReques
 from xds.api.services import Daemon
 from xds.client import spawn
 from xds.client.cli.api import CALL_TIMEOUT, daemon_answers, daemon_channel
-from xds.client.cli.failure import Exit, FailureError, not_connected
-from xds.client.cli.output import warn
 from xds.client.files import ALREADY_RUNNING, LaptopFiles
 from xds.paths import StateDir
+from xds.terminal.failure import Exit, FailureError, not_connected
+from xds.terminal.output import warn
 
 POLL = 0.05
 START_TIMEOUT = 20.0

@@ -7,16 +7,17 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from xds.client.cli.failure import FailureError
-from xds.client.cli.output import show
 from xds.paths import StateDir
+from xds.terminal.completion import SHELLS, script
+from xds.terminal.failure import FailureError
+from xds.terminal.output import show
 
 TIMEOUT = 1.0
 """Seconds; nobody waits longer for a Tab."""
 
 
 @click.command(short_help="Print the completion script of a shell.")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=SHELLS)
 def completion(shell: str) -> None:
     """Print the completion script of a shell.
 
@@ -26,13 +27,9 @@ def completion(shell: str) -> None:
       byway completion zsh > "${fpath[1]}/_byway"
       byway completion fish > ~/.config/fish/completions/byway.fish
     """
-    from click.shell_completion import get_completion_class
-
     from xds.client.cli.app import cli
 
-    shell_class = get_completion_class(shell)
-    assert shell_class is not None
-    show(shell_class(cli, {}, "byway", "_BYWAY_COMPLETE").source() + "\n")
+    show(script(cli, "byway", shell))
 
 
 def complete_workload(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001

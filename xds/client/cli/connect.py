@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xds.client.cli.failure import FailureError, usage
-from xds.client.cli.options import common
-from xds.client.cli.output import data, is_data, show
 from xds.paths import StateDir
+from xds.terminal.failure import FailureError, usage
+from xds.terminal.options import common
+from xds.terminal.output import data, is_data, show
 
 if TYPE_CHECKING:
     from xds.api.byway.daemon.v1 import GetStatusReply

@@ -32,14 +32,14 @@ from xds.api.byway.manager.v1 import (
 from xds.api.services import Manager
 from xds.client.cli import envfiles
 from xds.client.cli.api import CALL_TIMEOUT, advised, daemon_channel, failure_of
-from xds.client.cli.failure import Exit, FailureError
 from xds.client.cli.follow import Follower
 from xds.client.cli.leave import leave_one
-from xds.client.cli.output import data, is_data, note, show, styled, warn
 from xds.client.cli.portflag import parse_ports
 from xds.client.cli.runner import Signals, check_command, ignore, run_command
 from xds.client.cli.views import acknowledged, intercept_data, match_text, port_text
 from xds.paths import StateDir
+from xds.terminal.failure import Exit, FailureError
+from xds.terminal.output import data, is_data, note, show, styled, warn
 
 LOOK = 1.5
 LOOK_INTERVAL = 0.05

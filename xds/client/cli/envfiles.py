@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xds.client.cli.failure import FailureError, usage
+from xds.terminal.failure import FailureError, usage
 
 INTERCEPT_ID = "BYWAY_INTERCEPT_ID"
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from xds.client.cli.options import common
-from xds.client.cli.output import data, is_data, show
 from xds.paths import StateDir
+from xds.terminal.options import common
+from xds.terminal.output import data, is_data, show
 
 
 @click.command(short_help="Keep the session from expiring.")
@@ -29,7 +29,7 @@ def extend(state: StateDir, output: str) -> None:
     from xds.api.byway.manager.v1 import ExtendReply, ExtendRequest
     from xds.api.services import Manager
     from xds.client.cli.api import CALL_TIMEOUT, call_daemon
-    from xds.client.words import duration
+    from xds.terminal.words import duration
 
     async def body(channel: grpc.aio.Channel) -> ExtendReply:
         return await Manager.EXTEND(channel, ExtendRequest(), timeout=CALL_TIMEOUT)

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from xds.client.cli.completion import complete_workload
-from xds.client.cli.failure import usage
-from xds.client.cli.options import common
 from xds.client.cli.telepresence import without_harmless
 from xds.paths import StateDir
+from xds.terminal.failure import usage
+from xds.terminal.options import common
 
 COMMAND_KEY = "byway.command"
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xds.client.cli.options import common
-from xds.client.cli.output import data, is_data, note, show
 from xds.paths import StateDir
+from xds.terminal.options import common
+from xds.terminal.output import data, is_data, note, show
 
 if TYPE_CHECKING:
     from xds.api.byway.manager.v1 import Intercept, Workload

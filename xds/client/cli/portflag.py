@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xds.client.cli.failure import usage
+from xds.terminal.failure import usage
 
 
 @dataclass(frozen=True, slots=True)

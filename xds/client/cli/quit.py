@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xds.client.cli.options import common
-from xds.client.cli.output import data, is_data, show, warn
 from xds.paths import StateDir
+from xds.terminal.options import common
+from xds.terminal.output import data, is_data, show, warn
 
 if TYPE_CHECKING:
     from xds.api.byway.daemon.v1 import StopReply

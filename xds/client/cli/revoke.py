@@ -10,10 +10,10 @@ import click
 
 from xds.client.cli.completion import complete_intercept_id
 from xds.client.cli.connect import manager_address
-from xds.client.cli.failure import usage
-from xds.client.cli.options import common
-from xds.client.cli.output import data, is_data, show
 from xds.paths import StateDir
+from xds.terminal.failure import usage
+from xds.terminal.options import common
+from xds.terminal.output import data, is_data, show
 
 if TYPE_CHECKING:
     import grpc.aio

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
-from xds.client.cli.failure import FailureError, usage
+from xds.terminal.failure import FailureError, usage
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 FROM_TERMINAL = {signal.SIGINT, signal.SIGQUIT}

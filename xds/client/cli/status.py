@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xds.client.cli.options import common
-from xds.client.cli.output import data, is_data, pairs, show, styled
-from xds.client.words import duration
 from xds.paths import StateDir
+from xds.terminal.options import common
+from xds.terminal.output import data, is_data, pairs, show, styled
+from xds.terminal.words import duration
 
 if TYPE_CHECKING:
     from xds.api.byway.daemon.v1 import GetStatusReply
@@ -39,7 +39,7 @@ def status(ctx: click.Context, state: StateDir, output: str) -> None:
     """
     from xds.client.cli.api import call_daemon
     from xds.client.cli.bringup import get_status
-    from xds.client.cli.failure import Exit
+    from xds.terminal.failure import Exit
 
     reply = call_daemon(state, get_status)
     show(data(status_data(reply), output) if is_data(output) else status_text(reply, wide=output == "wide"))

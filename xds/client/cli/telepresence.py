@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xds.client.cli.failure import not_yet
+from xds.terminal.failure import not_yet
 
 ENV_HINT = "--env-file FILE gives your container the workload's environment"
 FLAGS: dict[str, str] = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from xds import __version__
-from xds.client.cli.failure import FailureError
-from xds.client.cli.options import common
-from xds.client.cli.output import data, is_data, pairs, show
 from xds.client.files import LaptopFiles
 from xds.paths import StateDir
+from xds.terminal.failure import FailureError
+from xds.terminal.options import common
+from xds.terminal.output import data, is_data, pairs, show
 
 
 @click.command(short_help="Print the versions.")

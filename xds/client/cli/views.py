@@ -14,8 +14,9 @@ from xds.api.byway.manager.v1 import (
     TargetStateState,
     Workload,
 )
-from xds.client.cli.output import styled, table
-from xds.client.words import duration, target
+from xds.client.words import target
+from xds.terminal.output import styled, table
+from xds.terminal.words import duration
 
 
 def seconds(value: float) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from xds.api.byway.manager.v1 import Target, TargetState, TargetStateState
 from xds.client.daemon.listeners import Listener, Process, holders, listeners, local_addresses, read_process
-from xds.client.words import host_port
+from xds.terminal.words import host_port
 
 LOCAL_INTERVAL = 0.15
 REMOTE_INTERVAL = 1.0

@@ -16,7 +16,7 @@ from xds.api.rpc import Context, Handlers
 from xds.api.services import Daemon
 from xds.client.daemon.link import Link
 from xds.client.daemon.verdict import unreachable
-from xds.client.words import duration
+from xds.terminal.words import duration
 
 
 class DaemonService:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xds.manager.commands.options import parse_address, state_option
+from xds.manager.commands.options import parse_address
 from xds.paths import StateDir
 from xds.registry.workload import Address
+from xds.terminal.options import state_option
 
 if TYPE_CHECKING:
     from xds.manager.process import Standalone

@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from xds.compile import names
-from xds.manager.commands.options import parse_address, parse_workload, state_option
+from xds.manager.commands.options import parse_address, parse_workload
 from xds.manager.sidecar import Sidecar, SidecarError
 from xds.paths import StateDir
 from xds.registry.workload import Address, WorkloadId
+from xds.terminal.options import state_option
 
 LOG_LEVELS = ["trace", "debug", "info", "warning", "error", "critical", "off"]
 

@@ -6,14 +6,16 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit codes; `byway --help` documents them."""
+    """Exit codes; `byway --help` and `xdsctl --help` document them."""
 
     OK = 0
     FAILED = 1
     USAGE = 2
     NOT_CONNECTED = 3
+    """Of xdsctl: the manager or Envoy can't be reached."""
     CONFLICT = 4
     NOT_ACKNOWLEDGED = 5
+    """Of xdsctl: not every sidecar is in sync, where that was asked."""
     INTERRUPTED = 130
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import IO, Any
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import IO, Any, Literal, TypeVar
 
 import click
 
-FORMATS = ("table", "wide", "json", "yaml")
-GOOD, WAITING, BAD = "green", "yellow", "red"
+Format = Literal["table", "wide", "json", "yaml"]
+FORMATS: tuple[Format, ...] = ("table", "wide", "json", "yaml")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def is_data(output: str) -> bool:
@@ -23,32 +25,39 @@ def is_data(output: str) -> bool:
     return output in {"json", "yaml"}
 
 
-def styled(text: str, colour: str, *, stream: IO[str] | None = None) -> str:
+def colours(stream: IO[str]) -> bool:
+    """Whether a stream takes colours."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def styled(text: str, *, stream: IO[str] | None = None, **style: Any) -> str:
     """A text in colour where the stream takes it."""
-    to = stream or sys.stdout
-    plain = not to.isatty() or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    return text if plain else click.style(text, fg=colour)
+    return click.style(text, **style) if colours(stream or sys.stdout) else text
+
+
+def width(text: str) -> int:
+    """The columns that a text takes on a terminal."""
+    plain = click.unstyle(text)
+    return sum(
+        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in plain
+    )
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table as text, with a final newline. An empty cell is shown as `-`."""
     lines = [list(headings), *([cell or "-" for cell in row] for row in rows)]
-    widths = [max(_width(line[column]) for line in lines) for column in range(len(headings))]
+    widths = [max(width(line[column]) for line in lines) for column in range(len(headings))]
     return "".join(
-        "  ".join(cell + " " * (size - _width(cell)) for cell, size in zip(line, widths, strict=True)).rstrip() + "\n"
+        "  ".join(cell + " " * (size - width(cell)) for cell, size in zip(line, widths, strict=True)).rstrip() + "\n"
         for line in lines
     )
-
-
-def _width(text: str) -> int:
-    return len(click.unstyle(text))
 
 
 def pairs(values: Iterable[tuple[str, str]]) -> str:
     """Names and values, a line each, with a final newline; an empty value is left out."""
     kept = [(name, value) for name, value in values if value]
-    size = max((len(name) for name, _ in kept), default=0)
-    return "".join(f"{name}:{' ' * (size - len(name))}  {value}\n" for name, value in kept)
+    size = max((width(name) for name, _ in kept), default=0)
+    return "".join(f"{name}:{' ' * (size - width(name))}  {value}\n" for name, value in kept)
 
 
 def indented(text: str) -> str:
@@ -72,21 +81,6 @@ def data(value: Mapping[str, Any], output: str) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
-def duration(seconds: float) -> str:
-    """Two units at most: `5s`, `12m`, `23h59m`, `2d4h`. Negative counts as zero."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    minutes, whole = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes}m{whole}s" if minutes < 10 and whole else f"{minutes}m"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours}h{minutes}m" if minutes else f"{hours}h"
-    days, hours = divmod(hours, 24)
-    return f"{days}d{hours}h" if hours else f"{days}d"
-
-
 def show(text: str) -> None:
     """Print to stdout."""
     sys.stdout.write(text)
@@ -97,3 +91,8 @@ def note(text: str) -> None:
     """Print a line to stderr: what a program that reads stdout must not see."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+
+
+def warn(text: str) -> None:
+    """Print a warning to stderr."""
+    note(f"{styled('Warning:', stream=sys.stderr, fg='yellow')} {text}")

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from xds.client.cli.output import FORMATS
 from xds.paths import StateDir
+from xds.terminal.output import FORMATS
 
 F = TypeVar("F", bound=Callable[..., Any])
 

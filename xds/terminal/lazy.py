@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from xds.client.cli.failure import not_yet, usage
+from xds.terminal.failure import not_yet, usage
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class LazyGroup(click.Group):
@@ -24,7 +27,7 @@ class LazyGroup(click.Group):
         *args: Any,
         lazy: Mapping[str, tuple[str, str]],
         sections: Mapping[str, Sequence[str]],
-        absent: Mapping[str, str],
+        absent: Mapping[str, str] = NOTHING,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -36,7 +39,7 @@ class LazyGroup(click.Group):
         """Every command's name, in the help's order."""
         return [name for names in self._sections.values() for name in names]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
         if cmd_name not in self._lazy:
             return None
@@ -46,7 +49,8 @@ class LazyGroup(click.Group):
         except ModuleNotFoundError as error:
             if error.name is None or not module.startswith(error.name):
                 raise
-            raise usage(f"this installation has no `byway {cmd_name}`", hint="install the whole of byway") from error
+            command_line = f"{ctx.command_path} {cmd_name}"
+            raise usage(f"this installation has no `{command_line}`", hint="install the whole of byway") from error
         assert isinstance(command, click.Command)
         return command
 
@@ -56,10 +60,10 @@ class LazyGroup(click.Group):
         """Find the command that was called; says so where Byway doesn't have it."""
         name = args[0] if args else ""
         if name in self._absent:
-            raise not_yet(f"byway {name}", hint=self._absent[name])
+            raise not_yet(f"{ctx.command_path} {name}", hint=self._absent[name])
         if name and not name.startswith("-") and name not in self._lazy:
             close = difflib.get_close_matches(name, self._lazy, n=1)
-            hint = f"did you mean `byway {close[0]}`?" if close else "see `byway --help`"
+            hint = f"did you mean `{ctx.command_path} {close[0]}`?" if close else f"see `{ctx.command_path} --help`"
             raise usage(f"there is no command {name!r}", hint=hint)
         return super().resolve_command(ctx, args)
 
