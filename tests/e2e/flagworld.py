@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from demo.world import BYWAY, Instance, Laptop, Workload, World, free_port
 from tests.e2e.pipe import Server, Stream
-from tools.demo.world import BYWAY, Instance, Laptop, Workload, World, free_port
 
 ENVIRONMENT = {
     "DATABASE_URL": "postgres://db/orders?a=1",
@@ -98,15 +98,15 @@ def _declared(port: Port) -> dict[str, Any]:
 
 
 @contextmanager
-def flag_world(root: Path, *users: str) -> Iterator[FlagWorld]:
-    """The world, up, with these users connected."""
-    http = {
+def flag_world(root: Path, *users: str, workloads: dict[str, list[Port]] | None = None) -> Iterator[FlagWorld]:
+    """The world, up, with these users connected; `workloads` are others than its own."""
+    http = workloads or {
         "dev/shop": [Port(8080, "web", app=server("app")), Port(8081, "admin", app=server("app-admin"))],
         "dev/only": [Port(80, "http", app=server("only-dev"))],
         "staging/only": [Port(80, "http", app=server("only-staging"))],
     }
     mixed = [Port(6379, "redis", "tcp"), Port(8443, "secure", "https"), Port(53, "dns", "udp"), Port(9000, "", "")]
-    world = FlagWorld(root, users=users, ports={**http, "dev/mixed": mixed})
+    world = FlagWorld(root, users=users, ports={"dev/mixed": mixed, **http})
     try:
         world.write_file()
         world.start_manager()

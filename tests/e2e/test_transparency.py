@@ -555,6 +555,8 @@ def test_what_envoy_refuses_never_reaches_the_app(way: Way, request_: bytes, sta
     seen = way.exchange(way.marked(request_))
     assert seen.response[9:12] == status
     assert not seen.request
+    assert b"served-by=laptop" not in seen.response
+    assert b"served-by=cluster" not in seen.response
 
 
 @shows("broken")

@@ -1,4 +1,4 @@
-"""What Envoy answers itself on an intercept's route: a 503 in JSON that names the intercept.
+"""What Envoy answers itself on an intercept's route: an error in JSON that names the intercept, mostly a 503.
 
 One static mapper for all intercepts, which takes its facts from the route's metadata: the listener never changes.
 Routes without that metadata keep Envoy's own replies. The first mapper whose filter holds decides.
@@ -25,6 +25,7 @@ from envoy_data_plane.google.protobuf import Struct, Value
 
 from xds.compile.encode import pack
 from xds.compile.route import OVERWRITE, SERVED_BY, header
+from xds.compile.transparent import UPGRADES
 
 _FACTS = {
     "intercept": "%METADATA(ROUTE:byway:intercept)%",
@@ -61,16 +62,17 @@ def local_replies() -> LocalReplyConfig:
                 _and(_status(503), _route(_OURS)),
                 "this request could be given neither to the laptop nor to the app",
             ),
+            _mapper(_and(_status(403), _route(_OURS)), f"of upgrades, only {', '.join(UPGRADES)} pass", status=403),
         ]
     )
 
 
-def _mapper(condition: AccessLogFilter, error: str, **facts: str) -> ResponseMapper:
+def _mapper(condition: AccessLogFilter, error: str, *, status: int = 503, **facts: str) -> ResponseMapper:
     body = {"error": error, **_FACTS, **facts, "detail": "%RESPONSE_CODE_DETAILS%"}
     fields = {key: Value(string_value=body[key]) for key in sorted(body)}
     return ResponseMapper(
         filter=condition,
-        status_code=503,
+        status_code=status,
         body_format_override=SubstitutionFormatString(json_format=Struct(fields=fields)),
         headers_to_add=[
             header(SERVED_BY, "%METADATA(ROUTE:byway:intercept)%; served-by=none", OVERWRITE),
