@@ -160,7 +160,8 @@ def test_of_one_sidecar_the_acknowledged_version_is_the_newest(world: World) -> 
     assert [one["type"] for one in types] == ["listeners", "routes", "clusters", "endpoints"]
     for one in types:
         assert one["version"] == one["acked_version"] != ""
-        assert (one["acknowledged"], one["intended"], one["behind"]) == (1, 1, [])
+        assert one["acknowledged"] == one["intended"] > 0
+        assert one["behind"] == []
 
 
 @pytest.mark.parametrize("instance", ["orders-1", "mixed-1"])
