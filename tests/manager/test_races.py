@@ -329,6 +329,15 @@ async def test_comparing_a_newcomer_with_hundreds_never_holds_up_the_loop(there:
     watching = asyncio.create_task(watch())
     for number in range(3):
         await bob.create(f"b-{number}", dear[number].format(41), f"y-{number}=1", timeout_seconds=PATIENCE)
+    many = [f"z-{number}~=((a{{1,5}}){{1,5}}){{1,6}}x{{{number + 1}}}" for number in range(16)]
+    await bob.create("many", *many)
     stop.set()
     await watching
     assert longest < 0.05
+
+
+async def test_there_is_a_limit_to_the_number_of_conditions(there: Running) -> None:
+    ann = await there.connect()
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, "--http-header", "more than 32 conditions"):
+        await ann.create("hers", *(f"x-{number}=1" for number in range(33)))
+    await ann.create("hers", *(f"x-{number}=1" for number in range(32)))

@@ -13,7 +13,6 @@ from xds.registry.comparison import Comparison
 from xds.registry.errors import ConflictError
 from xds.registry.intercept import Intercept
 from xds.registry.match import Op
-from xds.registry.overlap import Budget
 from xds.registry.settings import Settings
 
 SHAPES = ["user-{}", r"^[a-z]+{}@(dev|qa)\.test$", "^user-{}-.*$"]
@@ -87,5 +86,5 @@ def test_what_there_is_no_time_to_compare_counts_as_overlapping_and_says_so() ->
     office.create("bob", personal(header("x-user", r"^(.{5})+$", Op.REGEX)))
     spec = personal(header("x-user", r"^(.{5})+.$", Op.REGEX))
     with pytest.raises(ConflictError, match="could not be proved disjoint") as caught:
-        office.create("ann", spec, comparison=Comparison(spec, budget=Budget(expired=lambda: True)))
+        office.create("ann", spec, comparison=Comparison(spec, expired=lambda: True))
     assert not caught.value.conflict.proven

@@ -12,7 +12,8 @@ import time
 
 from xds.registry.comparison import Comparison
 from xds.registry.intercept import Disposition
-from xds.registry.overlap import verdict
+from xds.registry.match import Match
+from xds.registry.overlap import example_request, verdict
 from xds.registry.state import State
 
 SLICE = 0.004
@@ -39,6 +40,14 @@ async def compare(comparison: Comparison, state: State) -> None:
         for other in waiting:
             comparison.verdict(other)
             await turns.offer()
+
+
+async def look_at_all(state: State) -> None:
+    """Have it known what each expression admits: after a restart the first newcomer would find all of them new."""
+    turns = Turns()
+    for condition in {one for intercept in state.intercepts.values() for one in intercept.spec.match.conditions}:
+        example_request(Match((condition,)))
+        await turns.offer()
 
 
 async def compare_displaced(state: State) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from xds.manager.compare import compare_displaced
+from xds.manager.compare import compare_displaced, look_at_all
 from xds.manager.core import Manager
 from xds.manager.notify import Message
 from xds.manager.store import SqliteStore, StoreError
@@ -55,11 +55,14 @@ class Timers:
     async def restore(self) -> None:
         """Now and then, bring back what nothing keeps away, where the change that freed it left that undecided."""
         now = self._manager.clock.now()
+        first = self._restored is None
         if self._restored is not None and now - self._restored < RESTORE_EVERY:
             return
         self._restored = now
         with _logged():
             async with self._manager.comparing:
+                if first:
+                    await look_at_all(self._manager.state)
                 await compare_displaced(self._manager.state)
             self._manager.commit(intercepts.restore(self._manager.state))
 

@@ -8,20 +8,26 @@ in the same breath; whoever came in between is pending again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 from xds.registry.intercept import Disposition, Intercept, InterceptSpec
 from xds.registry.overlap import Budget, Verdict, verdict
 from xds.registry.state import State
+
+PER_OTHER: Final = 30_000
+"""Steps of comparing with one other intercept, about 25 ms: nobody waits longer for their turn."""
 
 
 class Comparison:
     """Verdicts on `spec` and each other intercept of its workload, kept by the other's id.
 
-    `budget` bounds the work of all comparisons together; what is left when it is used up counts as overlapping.
+    Once `expired` says True, what is left and can't be told at first sight counts as overlapping.
     """
 
-    def __init__(self, spec: InterceptSpec, *, budget: Budget | None = None) -> None:
+    def __init__(self, spec: InterceptSpec, *, expired: Callable[[], bool] = lambda: False) -> None:
         self.spec = spec
-        self._budget = Budget() if budget is None else budget
+        self._expired = expired
         self._verdicts: dict[str, Verdict] = {}
 
     def pending(self, state: State) -> list[Intercept]:
@@ -39,5 +45,6 @@ class Comparison:
         """What to say about the newcomer and this one; worked out where that is not known yet."""
         found = self._verdicts.get(other.id)
         if found is None:
-            found = self._verdicts[other.id] = verdict(self.spec, other.spec, budget=self._budget)
+            budget = Budget(total=PER_OTHER, expired=self._expired)
+            found = self._verdicts[other.id] = verdict(self.spec, other.spec, budget=budget)
         return found

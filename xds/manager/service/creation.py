@@ -19,14 +19,14 @@ from xds.api.byway.manager import v1
 from xds.manager.compare import compare
 from xds.manager.core import Manager
 from xds.manager.service.callers import CallError
-from xds.manager.service.read import intercept_spec
+from xds.manager.service.read import intercept_spec, read_ahead
 from xds.manager.service.render import Renderer
 from xds.manager.tokens import key_value, new_id
 from xds.registry import intercepts
 from xds.registry.comparison import Comparison
 from xds.registry.example import describe_request
 from xds.registry.intercept import Disposition, Intercept
-from xds.registry.overlap import Budget, Warn
+from xds.registry.overlap import Warn
 from xds.registry.session import Session
 
 PATIENCE = 30.0
@@ -62,12 +62,14 @@ class Creation:
 
     async def _create(self, request: v1.CreateInterceptRequest) -> list[str]:
         manager = self._manager
+        async with manager.comparing:
+            await read_ahead(request.match)
         spec = intercept_spec(request, manager.state, manager.settings, key_value=key_value(self._session.user))
         intercepts.check(manager.state, manager.settings, self._session.id, spec)
         async with manager.comparing:
             clock = asyncio.get_running_loop().time
             deadline = clock() + CHECK
-            comparison = Comparison(spec, budget=Budget(expired=lambda: clock() > deadline))
+            comparison = Comparison(spec, expired=lambda: clock() > deadline)
             await compare(comparison, manager.state)
             # Nothing is awaited from the last look at who is there to the commit: check and creation are one step.
             former = manager.state.named(self._session.id, spec.name)

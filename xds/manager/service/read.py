@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+from contextlib import suppress
 
 from xds.api.byway.manager import v1
-from xds.registry.conditions import HttpFlags, parse_match
+from xds.manager.compare import Turns
+from xds.registry.conditions import ALL, AUTO, HttpFlags, parse_match
 from xds.registry.errors import InvalidError, NotFoundError
 from xds.registry.intercept import InterceptSpec, Kind, PortMapping, Target, WhenDown
 from xds.registry.match import Match
+from xds.registry.regex import ConditionError
 from xds.registry.settings import Settings
 from xds.registry.state import State
 from xds.registry.workload import AppProtocol, Port, Workload, WorkloadId
 
 NAME_LIMIT = 100
+CONDITION_LIMIT = 32
 
 
 def intercept_spec(
@@ -36,6 +40,25 @@ def intercept_spec(
         shared=request.shared,
         when_down=_when_down(request.when_down),
     )
+
+
+async def read_ahead(flags: v1.MatchFlags | None) -> None:
+    """Look at each expression alone, so that the event loop goes on between them; what is wrong is said later.
+
+    Raises InvalidError when there are too many.
+    """
+    if flags is None:
+        return
+    if len(flags.http_header) + len(flags.baggage) + len(flags.http_query) > CONDITION_LIMIT:
+        raise InvalidError(f"--http-header, --http-query, --baggage: more than {CONDITION_LIMIT} conditions")
+    turns = Turns()
+    alone = [HttpFlags(headers=(text,)) for text in flags.http_header if text not in {AUTO, ALL}]
+    alone += [HttpFlags(headers=(ALL,), queries=(text,)) for text in flags.http_query]
+    alone.append(HttpFlags(headers=(ALL,), path_regex=flags.http_path_regex))
+    for one in alone:
+        with suppress(ConditionError):
+            parse_match(one, key_name="", key_value="")
+        await turns.offer()
 
 
 def find_workload(state: State, text: str, namespace: str) -> Workload:
