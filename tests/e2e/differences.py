@@ -40,6 +40,9 @@ DIFFERENCES: Final = {
     "transfer encodings other than chunked; 403 for upgrades other than WebSocket, SPDY/3.1 and tcp.",
     "broken": "Where the app closes the connection without an answer the client gets a 503, and where its answer is "
     "not valid HTTP (`Content-Length` twice) a 502.",
+    "early": "Where the app answers before it has the whole request, the answer says `connection: close`.",
+    "half-closed": "A client that closes its sending side before it has the answer, as `nc` may do, is taken for gone "
+    "and gets none; upgraded connections end in the same way.",
     "upgrade-200": "An answer 200 to an upgrade request, which is neither 101 nor an error, loses its body.",
     "limits": "Requests or responses with more than 10,000 header lines or 8 MB of them are refused.",
 }

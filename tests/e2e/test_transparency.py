@@ -218,6 +218,7 @@ def test_early_hints_pass(way: Way) -> None:
     assert [client.message(), client.message()] == [hints, expected(way, get(), OK).response]
 
 
+@shows("early")
 def test_an_answer_that_comes_before_the_end_of_the_request_is_passed_on(way: Way) -> None:
     def serve(stream: Stream) -> None:
         stream.until(b"\r\n\r\n")
@@ -227,7 +228,7 @@ def test_an_answer_that_comes_before_the_end_of_the_request_is_passed_on(way: Wa
     way.server.serve = serve
     client = way.connect()
     client.send(way.marked(get(b"Content-Length: 300", method=b"POST")) + b"x" * 10)
-    assert client.message().startswith(b"HTTP/1.1 413 Too Large\r\n")
+    assert client.message() == _more(answer(status=b"413 Too Large"), *way.added, b"connection: close")
 
 
 def test_server_sent_events_arrive_one_by_one(way: Way) -> None:
@@ -571,6 +572,41 @@ def test_an_app_that_breaks_off_or_speaks_no_http(way: Way) -> None:
     assert client.message()[9:12] == b"503"
     twice = lines(b"HTTP/1.1 200 OK", b"Content-Length: 2", b"Content-Length: 2", DATE, body=b"ok")
     assert way.exchange(way.marked(get()), twice).response[9:12] == b"502"
+
+
+@shows("half-closed")
+def test_a_client_that_closes_its_sending_side_gets_no_answer(way: Way) -> None:
+    arrived, answered = threading.Event(), threading.Event()
+
+    def serve(stream: Stream) -> None:
+        stream.message()
+        arrived.set()
+        answered.wait(5)
+        stream.send(OK)
+
+    way.server.serve = serve
+    client = way.connect()
+    client.send(way.marked(get()))
+    assert arrived.wait(5)
+    client.socket.shutdown(socket.SHUT_WR)
+    assert client.rest() == b""
+    answered.set()
+
+
+@shows("half-closed")
+def test_an_upgraded_connection_ends_when_the_client_closes_its_sending_side(way: Way) -> None:
+    def serve(stream: Stream) -> None:
+        stream.message()
+        stream.send(lines(b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket", b"Connection: Upgrade"))
+        stream.send(stream.rest() + b" arrived")
+
+    way.server.serve = serve
+    client = way.connect()
+    client.send(way.marked(get(b"Connection: Upgrade", b"Upgrade: websocket")))
+    assert client.message().startswith(b"HTTP/1.1 101 ")
+    client.send(b"all")
+    client.socket.shutdown(socket.SHUT_WR)
+    assert client.rest() == b""
 
 
 @shows("upgrade-200")
