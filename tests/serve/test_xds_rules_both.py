@@ -218,6 +218,27 @@ def test_routes_wait_while_clusters_that_are_to_be_added_have_to_wait(peer: Peer
     assert [(each.type_url, each.resources) for each in peer.answers()][-1] == (ROUTE, {"r": "c2"})
 
 
+def test_routes_wait_while_listeners_that_are_to_be_added_have_to_wait(peer: Peer) -> None:
+    peer.put(opaque(LISTENER, "l1"), opaque(ROUTE, "r", "l1"))
+    peer.get(ROUTE, "r")
+    peer.subscribe(LISTENER)
+    (listeners,) = peer.answers()
+    peer.put(opaque(LISTENER, "l2"), opaque(ROUTE, "r", "l2"))
+    assert peer.answers() == [], "a route that leads to the internal listener l2 must not arrive before l2"
+    peer.ack(listeners)
+    assert [(each.type_url, each.resources) for each in peer.answers()][-1] == (ROUTE, {"r": "l2"})
+
+
+def test_routes_do_not_wait_for_listeners_that_were_refused(peer: Peer) -> None:
+    peer.put(opaque(LISTENER, "l"), opaque(ROUTE, "r", "1"))
+    peer.get(ROUTE, "r")
+    peer.subscribe(LISTENER)
+    (listeners,) = peer.answers()
+    peer.put(opaque(ROUTE, "r", "2"))
+    peer.nack(listeners)
+    assert [(each.type_url, each.resources) for each in peer.answers()] == [(ROUTE, {"r": "2"})]
+
+
 def test_endpoints_follow_a_changed_cluster_unasked(peer: Peer) -> None:
     peer.put(opaque(CLUSTER, "c", eds="s"), opaque(CLUSTER, "d", eds="t"), opaque(ENDPOINT, "s"), opaque(ENDPOINT, "t"))
     peer.get(CLUSTER)

@@ -28,7 +28,7 @@ from xds.registry.intercept import Disposition, Intercept
 from xds.registry.settings import Settings
 from xds.registry.state import State
 from xds.registry.workload import Workload, WorkloadId
-from xds.serve.resource import CLUSTER, ROUTE
+from xds.serve.resource import CLUSTER, LISTENER, ROUTE
 from xds.serve.server import XdsServer
 from xds.serve.status import Lag, Nack, StreamInfo, SyncState
 from xds.serve.store import Store
@@ -37,6 +37,10 @@ log = logging.getLogger(__name__)
 
 AWAITED = (CLUSTER, ROUTE)
 """A route's acknowledgement says that it is known, a cluster's that it is warm; both make an intercept live."""
+HEEDED = (*AWAITED, LISTENER)
+"""A hop has to be there as well. But a listener that a sidecar refuses, its port being taken, is no intercept's fault,
+and doesn't hold one up.
+"""
 
 
 class Keeper(Protocol):
@@ -179,7 +183,7 @@ class Manager:
 
     def on_ack(self, stream: StreamInfo, type_url: str, revision: int) -> None:  # noqa: ARG002  the observer's shape
         """A sidecar acknowledged something."""
-        if type_url in AWAITED:
+        if type_url in HEEDED:
             self._hopeless.discard((stream.number, type_url))
             self._heard(stream)
 
@@ -236,7 +240,8 @@ class Manager:
         """Live sidecars of a workload that have not acknowledged its newest state."""
         if self.server is None:
             return []
-        return self.server.lagging(str(key), self._required.get(key, 0), AWAITED)
+        lags = self.server.lagging(str(key), self._required.get(key, 0), HEEDED)
+        return [lag for lag in lags if lag.type_url in AWAITED or lag.state is not SyncState.NACKED]
 
     async def in_force(self, keys: Iterable[WorkloadId], *, seconds: float) -> bool:
         """Wait until every live sidecar of these workloads has acknowledged what is published now.

@@ -5,7 +5,8 @@ No I/O: bytes of requests go in, bytes of responses come out. On an aggregated s
 without waiting for acknowledgements, because a client works through a stream in order; removals when nothing is left to
 add. Two more rules keep a client from pointing at what it has not got:
 
-* While clusters have something to add but must wait for an acknowledgement, listeners and routes wait too.
+* While clusters have something to add but must wait for an acknowledgement, listeners and routes wait too; and routes
+  wait for listeners, since a route may lead to an internal listener of the same client.
 * A client that has just connected is sent no removals before it has asked for all that there is for it (or a few
   seconds have passed, see `settle`): its clusters may be in use by routes whose replacement it has yet to ask for.
 
@@ -32,6 +33,7 @@ from xds.serve.watch import Ack, Moment, Request, Response, Watch
 from xds.serve.wire import DeltaRequest, SotwRequest, decode_delta_request, decode_sotw_request
 
 _BEHIND_CLUSTERS = frozenset({LISTENER, SCOPED_ROUTE, ROUTE, VIRTUAL_HOST})
+_BEHIND_LISTENERS = frozenset({SCOPED_ROUTE, ROUTE, VIRTUAL_HOST})
 _AWAITED_ON_CONNECT = frozenset({CLUSTER, LISTENER, ROUTE})
 
 
@@ -133,7 +135,7 @@ class Stream(ABC, Generic[Request]):
 
     def _make(self, at: float) -> bytes | None:
         for watch in self._order:
-            if not watch.make_due or (watch.type_url in _BEHIND_CLUSTERS and self._clusters_wait()):
+            if not watch.make_due or self._must_wait(watch.type_url):
                 continue
             response = watch.make(self._store.snapshot(self.info.view, watch.type_url), self._moment(at))
             if response is not None:
@@ -148,9 +150,15 @@ class Stream(ABC, Generic[Request]):
                     return self._sending(watch, response)
         return None
 
-    def _clusters_wait(self) -> bool:
-        clusters = self._watches.get(CLUSTER)
-        return clusters is not None and clusters.make_due
+    def _must_wait(self, type_url: str) -> bool:
+        """Whether what this type may point at is still to be added."""
+        return (type_url in _BEHIND_CLUSTERS and self._adding(CLUSTER)) or (
+            type_url in _BEHIND_LISTENERS and self._adding(LISTENER)
+        )
+
+    def _adding(self, type_url: str) -> bool:
+        watch = self._watches.get(type_url)
+        return watch is not None and watch.make_due
 
     def _may_remove(self) -> bool:
         if any(watch.make_due for watch in self._order):
