@@ -8,6 +8,7 @@ same as the registry: the first by precedence whose match holds, then a global o
 
 from __future__ import annotations
 
+import http.client
 import json
 import random
 import subprocess
@@ -19,12 +20,12 @@ from pathlib import Path
 
 import pytest
 
+from demo.processes import wait_for
+from demo.world import listening
 from tests.compile.goldens import golden_state
 from tests.compile.protobuf import fields
 from tests.registry.envoy_oracle import TYPES, Oracle, binary, wire
 from tests.registry.test_match_envoy import KEY, LINES, aimed_at, some_condition, some_request
-from tools.demo.processes import wait_for
-from tools.demo.world import free_port, listening
 from xds.compile import wire as proto
 from xds.compile.names import APP
 from xds.compile.state import Reach, Routed, WorkloadState
@@ -109,34 +110,60 @@ def oracle_routes(configuration: bytes) -> bytes:
 
 @contextmanager
 def envoy(configurations: dict[str, bytes], directory: Path) -> Iterator[dict[str, Oracle]]:
-    """One Envoy with a listener for each of the route configurations, which it reads as they are."""
-    ports = {name: free_port() for name in configurations}
+    """One Envoy with a listener for each of the route configurations, which it reads as they are.
+
+    So many ports that Envoy chooses them itself, and says which: somebody could take a free one in between.
+    """
     listeners = []
     for number, (name, data) in enumerate(configurations.items()):
         file = directory / f"routes-{number}.pb"
         # A DiscoveryResponse: version_info = 1, resources = 2, type_url = 4.
         any_ = proto.text(1, ROUTES_TYPE) + proto.field(2, data)
         file.write_bytes(proto.text(1, "1") + proto.field(2, any_) + proto.text(4, ROUTES_TYPE))
-        listeners.append(_listener(name, ports[name], file))
+        listeners.append(_listener(name, file))
     config = directory / "envoy.json"
     limits = {"re2.max_program_size.error_level": MAX_PROGRAM_SIZE}
     layers = [{"name": "static", "static_layer": limits}]
     node = {"id": "oracle", "cluster": "oracle"}
-    content = {"node": node, "static_resources": {"listeners": listeners}, "layered_runtime": {"layers": layers}}
+    content = {
+        "node": node,
+        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
+        "static_resources": {"listeners": listeners},
+        "layered_runtime": {"layers": layers},
+    }
     config.write_text(json.dumps(content))
+    admin = directory / "admin"
     command = [binary(), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id", "-l", "error"]
+    command += ["--admin-address-path", str(admin)]
     log = directory / "envoy.log"
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
-            wait_for(lambda: process.poll() is not None or all(map(listening, ports.values())), "envoy listens")
-            assert process.poll() is None, log.read_text()
-            yield {name: Oracle(port) for name, port in ports.items()}
+            found: dict[str, int] = {}
+
+            def up() -> bool:
+                assert process.poll() is None, log.read_text()
+                found.update(_ports(admin))
+                return found.keys() == configurations.keys() and all(map(listening, found.values()))
+
+            wait_for(up, "envoy listens")
+            yield {name: Oracle(port) for name, port in found.items()}
         finally:
             process.terminate()
             process.wait(10)
 
 
-def _listener(name: str, port: int, file: Path) -> object:
+def _ports(admin: Path) -> dict[str, int]:
+    """The port of each listener that is up, from Envoy's admin page."""
+    if not admin.exists() or not (address := admin.read_text()):
+        return {}
+    connection = http.client.HTTPConnection(address, timeout=10)
+    connection.request("GET", "/listeners?format=json")
+    statuses = json.loads(connection.getresponse().read()).get("listener_statuses", [])
+    connection.close()
+    return {one["name"]: one["local_address"]["socket_address"]["port_value"] for one in statuses}
+
+
+def _listener(name: str, file: Path) -> object:
     manager = {
         "@type": f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "oracle",
@@ -154,7 +181,7 @@ def _listener(name: str, port: int, file: Path) -> object:
     }
     return {
         "name": name,
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
         "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
     }
 
