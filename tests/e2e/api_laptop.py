@@ -68,15 +68,19 @@ class ApiLaptop:
         self._changed.set()
 
     async def intercept(
-        self, name: str, workload: str, target: int, *, when_down: str = "cluster", **flags: Any
+        self, name: str, workload: str, target: int, *, when_down: str = "cluster", shared: bool = False, **flags: Any
     ) -> v1.Intercept:
-        """Create an intercept; returns when every sidecar has acknowledged it. `flags` are those of MatchFlags."""
+        """Create an intercept; returns when every sidecar has acknowledged it.
+
+        `flags` are those of MatchFlags; without any of them it is global.
+        """
         request = v1.CreateInterceptRequest(
             name=name,
             workload=workload,
             ports=[v1.CreateInterceptRequestPortFlag(target=v1.Target(host="localhost", port=target))],
             match=v1.MatchFlags(**flags),
             when_down=when_down,
+            shared=shared,
             timeout_seconds=10,
         )
         steps = [step async for step in Manager.CREATE_INTERCEPT(self._channel, request, metadata=self.proof)]

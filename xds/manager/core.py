@@ -28,15 +28,15 @@ from xds.registry.intercept import Disposition, Intercept
 from xds.registry.settings import Settings
 from xds.registry.state import State
 from xds.registry.workload import Workload, WorkloadId
-from xds.serve.resource import CLUSTER, LISTENER, ROUTE
+from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from xds.serve.server import XdsServer
 from xds.serve.status import Lag, Nack, StreamInfo, SyncState
 from xds.serve.store import Store
 
 log = logging.getLogger(__name__)
 
-AWAITED = (CLUSTER, ROUTE)
-"""A route's acknowledgement says that it is known, a cluster's that it is warm; both make an intercept live."""
+AWAITED = (CLUSTER, ENDPOINT, ROUTE)
+"""What makes an intercept live, or ends it: routes, clusters that are warm, and the endpoints of whole TCP ports."""
 HEEDED = (*AWAITED, LISTENER)
 """A hop has to be there as well. But a listener that a sidecar refuses, its port being taken, is no intercept's fault,
 and doesn't hold one up.
