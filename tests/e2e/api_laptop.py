@@ -13,7 +13,7 @@ import xds.client.channel  # noqa: F401  first: it sets gRPC's environment
 
 import grpc.aio  # isort: skip
 
-from tools.demo.world import World
+from demo.world import World
 from xds.api.byway.manager import v1
 from xds.api.rpc import bearer
 from xds.api.services import Manager

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tools.demo.world import REPOSITORY, Laptop
+from demo.world import REPOSITORY, Laptop
 from xds.client.cli.app import run
 
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from demo.processes import wait_for
+from demo.world import REPOSITORY, Laptop, World, free_port, laptop_pids
 from tests.e2e.stage import SHOP, RecordingWorld, Scene, header_of, shop_world, start_recorder
-from tools.demo.processes import wait_for
-from tools.demo.world import REPOSITORY, Laptop, World, free_port, laptop_pids
 
 
 def _running(world: World) -> Iterator[World]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 
-from tools.demo.world import Answer
+from demo.world import Answer
 
 PIECE = 64 << 10
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.demo.world import Instance, Workload, World
+from demo.world import Instance, Workload, World
 
 PATIENCE = 10.0
 """Seconds until an end that waits for bytes gives up."""

@@ -18,9 +18,9 @@ import xds.client.channel  # noqa: F401  first: it sets gRPC's environment
 
 import grpc.aio  # isort: skip
 
+from demo.processes import Processes, wait_for
+from demo.world import Answer, Instance, Laptop, Workload, World, listening
 from tests.e2e.http1 import Connection, CutError, ask
-from tools.demo.processes import Processes, wait_for
-from tools.demo.world import Answer, Instance, Laptop, Workload, World, listening
 from xds.api.byway.daemon.v1 import GetStatusRequest
 from xds.api.byway.manager.v1 import ListSidecarsRequest
 from xds.api.rpc import bearer

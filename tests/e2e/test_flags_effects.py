@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import yaml
 
+from demo.processes import wait_for
+from demo.world import Laptop, free_port
 from tests.e2e.flagworld import ENVIRONMENT, FlagWorld, Port, flag_world, intercepts, server, start
 from tests.e2e.pipe import Server
-from tools.demo.processes import wait_for
-from tools.demo.world import Laptop, free_port
 
 MINE = ("--http-header", "x-user=alice")
 HEADER = "x-user: alice"

@@ -17,6 +17,8 @@ from datetime import datetime
 
 import pytest
 
+from demo.processes import wait_for
+from demo.world import free_port
 from tests.e2e.api_laptop import ApiLaptop
 from tests.e2e.http1 import ask
 from tests.e2e.stage import (
@@ -35,8 +37,6 @@ from tests.e2e.stage import (
     until_laptop,
     who,
 )
-from tools.demo.processes import wait_for
-from tools.demo.world import free_port
 from xds.api.byway.manager.v1 import TargetStateState
 
 Stage = Callable[..., Scene]
