@@ -18,6 +18,7 @@ from xds.api.rpc import Unary, bearer
 from xds.api.services import Debug
 from xds.api.services import Manager as Methods
 from xds.manager import process
+from xds.manager.store import StoreError
 
 CONFLICT = grpc.StatusCode.FAILED_PRECONDITION
 
@@ -77,6 +78,25 @@ async def test_cancelled_creations_leave_nothing(there: Running) -> None:
     await until(lambda: not there.manager.state.intercepts)
     assert await laptops[0].list(every=True) == []
     assert not there.manager.state.of_session(laptops[0].id)
+    sidecar.close()
+
+
+async def test_what_can_not_be_taken_back_on_a_full_disk_is_taken_back_later(
+    there: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("the disk is full")
+
+    sidecar = await there.silent_sidecar()
+    ann = await there.connect("ann")
+    call = ann.creation("mine", "x-user=a")
+    await anext(aiter(call))
+    with monkeypatch.context() as patch:
+        patch.setattr(there.standalone._store, "save", full)
+        call.cancel()
+        await until(lambda: there.manager._owed)
+    assert len(there.manager.state.intercepts) == 1
+    await until(lambda: not there.manager.state.intercepts)
     sidecar.close()
 
 

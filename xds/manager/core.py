@@ -11,7 +11,9 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from xds.compile.workload import compile_workload
@@ -24,6 +26,7 @@ from xds.manager.rollout import Rollout
 from xds.manager.store.errors import StoreError
 from xds.registry import intercepts
 from xds.registry.change import Change, Event
+from xds.registry.errors import RegistryError
 from xds.registry.intercept import Disposition, Intercept
 from xds.registry.settings import Settings
 from xds.registry.state import State
@@ -76,8 +79,8 @@ class Manager:
         self._hopeless: set[tuple[int, str]] = set()
         """Streams and types of which a sidecar refuses even what has no intercepts: no intercept is to blame."""
         self._unsettled: set[WorkloadId] = set()
-        self._unrejected: dict[str, str] = {}
-        """What could not be stored yet: workloads to review again, and refused intercepts with Envoy's text."""
+        self._owed: list[Callable[[], Change]] = []
+        """What could not be stored yet: workloads to review again, and commands to give again."""
         self._keeper = keeper
         self._audit = audit
 
@@ -108,11 +111,20 @@ class Manager:
             rollout.trust(one.id for one in here if one.disposition is Disposition.ACTIVE)
             self._publish(key)
 
+    def owe(self, command: Callable[[], Change], *, peer: str = "") -> None:
+        """Commit what this command says, now or, where it can't be stored now, as soon as it can."""
+        try:
+            self.commit(command(), peer=peer)
+        except StoreError as error:
+            log.error("%s; it will be tried again", error)
+            self._owed.append(command)
+
     def catch_up(self) -> None:
         """Try again what could not be stored. Raises what the keeper raises."""
-        for key, text in list(self._unrejected.items()):
-            self.commit(intercepts.reject(self.state, key, text))
-            del self._unrejected[key]
+        while self._owed:
+            with suppress(RegistryError):
+                self.commit(self._owed[0]())
+            self._owed.pop(0)
         for workload in list(self._unsettled):
             self._unsettled.discard(workload)
             self._review(workload)
@@ -203,11 +215,7 @@ class Manager:
     def _isolate(self, key: WorkloadId, text: str) -> None:
         guilty = self._rollouts[key].refused()
         if guilty is not None:
-            try:
-                self.commit(intercepts.reject(self.state, guilty, text))
-            except StoreError as error:
-                log.error("intercept %s was refused by Envoy and is not routed any more: %s", guilty, error)
-                self._unrejected[guilty] = text
+            self.owe(partial(intercepts.reject, self.state, guilty, text))
         self._publish(key)
 
     def _heard(self, stream: StreamInfo) -> None:

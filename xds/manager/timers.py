@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 TICK = 1.0
 SAVE_EVERY = 60.0
 RESTORE_EVERY = 60.0
+GAP = 5.0
+"""Seconds between two looks that mean that the manager itself was stopped, or its machine asleep."""
 GRACE = 10.0
 """Seconds after a start for which the last known presence of a laptop holds, so that it can come back unnoticed."""
 
@@ -31,6 +33,8 @@ class Timers:
         self._store = store
         self._started = manager.clock.now()
         self._saved = self._started
+        self._ticked = self._started
+        self._patient_until = self._started + GRACE
         self._restored: float | None = None
         self._warned: dict[str, float] = {}
         self._graced = False
@@ -45,6 +49,9 @@ class Timers:
     def tick(self) -> None:
         """Do what is due. What fails is logged, keeps nothing else from being done, and is tried again."""
         now = self._manager.clock.now()
+        if now - self._ticked > GAP:
+            self._patient_until = now + GRACE
+        self._ticked = now
         for step in (self._warn, self._expire, self._end_grace, self._save):
             with _logged():
                 step(now)
@@ -67,6 +74,9 @@ class Timers:
             self._manager.commit(intercepts.restore(self._manager.state))
 
     def _expire(self, now: float) -> None:
+        """End what is due, but not before laptops could report what their users did while the manager was away."""
+        if now < self._patient_until:
+            return
         self._manager.commit(sessions.expire(self._manager.state, self._manager.settings, now))
 
     def _save(self, now: float) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 import grpc
 
@@ -128,8 +129,8 @@ class Creation:
         if intercept is None or intercept.disposition is Disposition.REJECTED:
             return
         text = "its creation did not complete"
-        change = intercepts.roll_back(manager.state, self._key, former=self._former, by=self._session.owner, text=text)
-        manager.commit(change, peer=self._peer)
+        undo = partial(intercepts.roll_back, manager.state, self._key, former=self._former)
+        manager.owe(partial(undo, by=self._session.owner, text=text), peer=self._peer)
 
 
 def _warning(other: Intercept, warn: Warn) -> str:
