@@ -218,7 +218,7 @@ class TestExpiry:
         assert any("grpc.connectionTTL" in text for text in texts)
         assert not there.manager.state.intercepts
         assert ann.id not in there.manager.mailboxes
-        assert ann.id not in there.manager.attended
+        await until(lambda: ann.id not in there.manager.attended)
 
     async def test_a_suspended_machine_has_idled(self, there: Running) -> None:
         ann, bob = await there.connect("ann"), await there.connect("bob")
