@@ -23,6 +23,8 @@ class Manager:
     LEAVE_INTERCEPT = Unary(f"/{NAME}/LeaveIntercept", manager.LeaveInterceptRequest, manager.LeaveInterceptReply)
     EXTEND = Unary(f"/{NAME}/Extend", manager.ExtendRequest, manager.ExtendReply)
     REVOKE = Unary(f"/{NAME}/Revoke", manager.RevokeRequest, manager.RevokeReply)
+    EXPLAIN = ServerStream(f"/{NAME}/Explain", manager.ExplainRequest, manager.ExplainReply)
+    WHY = Unary(f"/{NAME}/Why", manager.WhyRequest, manager.WhyReply)
 
 
 class Debug:

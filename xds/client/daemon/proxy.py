@@ -27,9 +27,10 @@ UNARY = frozenset(
         Manager.LEAVE_INTERCEPT,
         Manager.EXTEND,
         Manager.REVOKE,
+        Manager.WHY,
     )
 )
-STREAMING = frozenset({Manager.CREATE_INTERCEPT.path})
+STREAMING = frozenset({Manager.CREATE_INTERCEPT.path, Manager.EXPLAIN.path})
 OWN = frozenset({Manager.CONNECT.path, Manager.ATTEND.path})
 """What only the daemon does."""
 

@@ -4,11 +4,15 @@
 # This file has been @generated
 
 __all__ = (
+    "Candidate",
+    "CandidateVerdict",
     "Conflict",
     "ConnectReply",
     "ConnectRequest",
     "CreateInterceptRequest",
     "CreateInterceptRequestPortFlag",
+    "ExplainReply",
+    "ExplainRequest",
     "ExtendReply",
     "ExtendRequest",
     "GetResourcesReply",
@@ -25,6 +29,8 @@ __all__ = (
     "ListSidecarsRequest",
     "ListWorkloadsReply",
     "ListWorkloadsRequest",
+    "LiveInstance",
+    "LiveQuestion",
     "MatchFlags",
     "Notice",
     "Notification",
@@ -35,6 +41,7 @@ __all__ = (
     "QuitReply",
     "QuitRequest",
     "Rejection",
+    "RequestCount",
     "Resource",
     "RevokeReply",
     "RevokeRequest",
@@ -42,10 +49,14 @@ __all__ = (
     "Sidecar",
     "SidecarState",
     "SidecarStateState",
+    "Stage",
+    "StageState",
     "Target",
     "TargetState",
     "TargetStateState",
     "TypeState",
+    "WhyReply",
+    "WhyRequest",
     "Workload",
 )
 
@@ -57,6 +68,25 @@ from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.9.0"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+class CandidateVerdict(betterproto2.Enum):
+    FAILS = 0
+    """
+    The request does not satisfy one of its conditions.
+    """
+
+    TAKES = 1
+
+    OUTRANKED = 2
+    """
+    It matches, and another one that matches is asked before.
+    """
+
+    NOT_ASKED = 3
+    """
+    It has no routes on that port.
+    """
 
 
 class NotificationLevel(betterproto2.Enum):
@@ -81,6 +111,22 @@ class SidecarStateState(betterproto2.Enum):
     NACKED = 3
 
 
+class StageState(betterproto2.Enum):
+    DONE = 0
+
+    MISSING = 1
+
+    UNKNOWN = 2
+    """
+    Nobody here can tell.
+    """
+
+    NOT_REACHED = 3
+    """
+    An earlier stage is missing.
+    """
+
+
 class TargetStateState(betterproto2.Enum):
     UNKNOWN = 0
     """
@@ -101,6 +147,61 @@ class TargetStateState(betterproto2.Enum):
     """
     The process is stopped (SIGSTOP, Ctrl-Z) and not under a debugger.
     """
+
+
+@dataclass(eq=False, repr=False)
+class Candidate(betterproto2.Message):
+    """
+    An intercept of the workload, and what it has to do with a request. Of others' intercepts no more is told than
+    ListIntercepts tells.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    owner: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    user@host
+    """
+
+    mine: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+
+    match_flags: "list[str]" = betterproto2.field(5, betterproto2.TYPE_STRING, repeated=True)
+    """
+    The match, as the flags that say it.
+    """
+
+    kind: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    personal, global, replace, mirror
+    """
+
+    shared: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+
+    verdict: "CandidateVerdict" = betterproto2.field(
+        8, betterproto2.TYPE_ENUM, default_factory=lambda: CandidateVerdict(0)
+    )
+
+    why: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+
+    condition: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    The first condition that fails, as the flag that asks for it.
+    """
+
+    more: "int" = betterproto2.field(11, betterproto2.TYPE_UINT32)
+    """
+    How many other conditions fail, too.
+    """
+
+    hints: "list[str]" = betterproto2.field(12, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Likely mistakes.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "Candidate", Candidate)
 
 
 @dataclass(eq=False, repr=False)
@@ -239,6 +340,91 @@ class CreateInterceptRequestPortFlag(betterproto2.Message):
 default_message_pool.register_message(
     "byway.manager.v1", "CreateInterceptRequest.PortFlag", CreateInterceptRequestPortFlag
 )
+
+
+@dataclass(eq=False, repr=False)
+class ExplainReply(betterproto2.Message):
+    workload: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    port: "Port | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+
+    request: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The request in one line, as it was read.
+    """
+
+    winner: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The id of the intercept that takes it. Empty: none, the app answers.
+    """
+
+    answered_by: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Who answers it now, in words: "laptop", "cluster: the laptop … is away", … Empty where there is no winner.
+    """
+
+    candidates: "list[Candidate]" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    In the order in which they are asked; those that aren't asked come last.
+    """
+
+    hints: "list[str]" = betterproto2.field(7, betterproto2.TYPE_STRING, repeated=True)
+    """
+    What is odd about the request.
+    """
+
+    sidecars: "list[SidecarState]" = betterproto2.field(8, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    How far the sidecars of the workload are.
+    """
+
+    live: "LiveQuestion | None" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Where `live` was asked for.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "ExplainReply", ExplainReply)
+
+
+@dataclass(eq=False, repr=False)
+class ExplainRequest(betterproto2.Message):
+    """
+    A request as people write it. The manager reads it, so that there is one reading.
+    """
+
+    workload: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    NAME, KIND/NAME or NAMESPACE/KIND/NAME.
+    """
+
+    namespace: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Where `workload` says none.
+    """
+
+    port: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    A number or a name; empty: the only port of the workload that may carry HTTP.
+    """
+
+    request_line: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    `GET /api/v1?x=1`; the method may be left out.
+    """
+
+    headers: "list[str]" = betterproto2.field(5, betterproto2.TYPE_STRING, repeated=True)
+    """
+    `name: value`, in order.
+    """
+
+    live: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
+    """
+    Have the sidecars asked, too.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "ExplainRequest", ExplainRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -484,6 +670,50 @@ default_message_pool.register_message("byway.manager.v1", "ListWorkloadsRequest"
 
 
 @dataclass(eq=False, repr=False)
+class LiveInstance(betterproto2.Message):
+    instance: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    host: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    port: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+
+    obstacle: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Why it must not be asked. Empty: it may.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "LiveInstance", LiveInstance)
+
+
+@dataclass(eq=False, repr=False)
+class LiveQuestion(betterproto2.Message):
+    """
+    What to send to the sidecars, and where they listen.
+    """
+
+    token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Secret. A response without it in the header `x-byway-explain` is none from these routes.
+    """
+
+    head: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+    """
+    The head of the request, to be sent as it is, on a connection of its own.
+    """
+
+    expected: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The name of the route that the manager expects: the winner's id, or "app".
+    """
+
+    instances: "list[LiveInstance]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("byway.manager.v1", "LiveQuestion", LiveQuestion)
+
+
+@dataclass(eq=False, repr=False)
 class MatchFlags(betterproto2.Message):
     """
     The `--http-*` and `--baggage` flags as they were typed. The manager reads them, so that there is one reading.
@@ -632,6 +862,32 @@ default_message_pool.register_message("byway.manager.v1", "Rejection", Rejection
 
 
 @dataclass(eq=False, repr=False)
+class RequestCount(betterproto2.Message):
+    """
+    What a sidecar's Envoy has counted on the routes of an intercept since that sidecar was started.
+    """
+
+    instance: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    total: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+
+    statuses: "dict[str, int]" = betterproto2.field(
+        3, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_UINT64)
+    )
+    """
+    By status: `200` → 17.
+    """
+
+    obstacle: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Why there are no counts. Empty: there are.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "RequestCount", RequestCount)
+
+
+@dataclass(eq=False, repr=False)
 class Resource(betterproto2.Message):
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -746,6 +1002,30 @@ default_message_pool.register_message("byway.manager.v1", "SidecarState", Sideca
 
 
 @dataclass(eq=False, repr=False)
+class Stage(betterproto2.Message):
+    """
+    One step on the way from the registration of an intercept to a request at the laptop.
+    """
+
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    registered, compiled, sent, acknowledged, routed, laptop, process, requests
+    """
+
+    state: "StageState" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: StageState(0))
+
+    text: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+    advice: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    What it means, and what to do. Empty where there is nothing to do.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "Stage", Stage)
+
+
+@dataclass(eq=False, repr=False)
 class Target(betterproto2.Message):
     host: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -816,6 +1096,35 @@ class TypeState(betterproto2.Message):
 
 
 default_message_pool.register_message("byway.manager.v1", "TypeState", TypeState)
+
+
+@dataclass(eq=False, repr=False)
+class WhyReply(betterproto2.Message):
+    intercept: "Intercept | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    As it is, or was when it ended.
+    """
+
+    stages: "list[Stage]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    In order; the first that is MISSING is the reason why requests don't arrive.
+    """
+
+    counts: "list[RequestCount]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("byway.manager.v1", "WhyReply", WhyReply)
+
+
+@dataclass(eq=False, repr=False)
+class WhyRequest(betterproto2.Message):
+    intercept: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The name of one of the session's own intercepts, or anybody's id.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "WhyRequest", WhyRequest)
 
 
 @dataclass(eq=False, repr=False)
