@@ -7,6 +7,7 @@
     - {id: i-1, owner: alice@laptop, match: {headers: [auto]}, ports: {8080: localhost:9101}, laptop: 192.0.2.1}
 
 `match` holds the fields of `HttpFlags`; without it the intercept is global. The order of creation is that of the list.
+`explaining` holds tokens by port.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def read_state(content: Yaml) -> WorkloadState:
         for key, value in content["instances"].items()
     }
     routed = tuple(_routed(workload, number, one) for number, one in enumerate(content.get("intercepts", ()), 1))
-    return WorkloadState(Workload(workload, ports, {}, instances), routed)
+    explaining = {port: frozenset(tokens) for port, tokens in content.get("explaining", {}).items()}
+    return WorkloadState(Workload(workload, ports, {}, instances), routed, explaining=explaining)
 
 
 def match_of(flags: Yaml | None, owner: str) -> Match | None:

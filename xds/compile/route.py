@@ -58,10 +58,14 @@ def app_route(cluster: str, match: RouteMatch) -> Route:
 
 
 def intercept_route(routed: Routed, cluster: str, match: RouteMatch) -> Route:
-    """A route into an intercept's cluster. What comes through its hop has the header already, see `hop_route`."""
+    """A route into an intercept's cluster. What comes through its hop has the header already, see `hop_route`.
+
+    Envoy counts its requests, as `vhost.all.route.ID.upstream_rq_…`. The hop's route must not count them again.
+    """
     intercept = routed.intercept
     return Route(
         name=intercept.id,
+        stat_prefix=intercept.id,
         match=match,
         route=_falling_back(cluster),
         metadata=_facts(intercept, routed.away_since),

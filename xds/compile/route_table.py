@@ -13,7 +13,7 @@ gate may skip the intercepts with headers, which are to be asked first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from xds.compile import names, wire
@@ -22,14 +22,25 @@ from xds.compile.keep import Kept, routed_key
 from xds.compile.match import Gate, route_match, route_matches
 from xds.compile.route import app_route, intercept_route
 from xds.compile.state import Routed
+from xds.compile.twin import twin
 from xds.registry.intercept import Kind
+from xds.registry.match import Match
 from xds.registry.precedence import sort_key
 from xds.registry.workload import WorkloadId
 
+Way = tuple[Routed | None, Gate | None]
+"""Whose route (None: the app's), and which gate is before it."""
 
-def route_configuration(workload: WorkloadId, port: int, routed: Sequence[Routed]) -> bytes:
-    """The RouteConfiguration of a port: name = 1, virtual_hosts = 2 {name = 1, domains = 2, routes = 3}."""
-    routes = wire.repeated(3, _routes(workload, port, routed))
+
+def route_configuration(
+    workload: WorkloadId, port: int, routed: Sequence[Routed], explaining: Collection[str] = ()
+) -> bytes:
+    """The RouteConfiguration of a port: name = 1, virtual_hosts = 2 {name = 1, domains = 2, routes = 3}.
+
+    `explaining` are the tokens of those who ask which route a request takes, see `xds.compile.twin`.
+    """
+    order = list(_order(routed))
+    routes = wire.repeated(3, _twins(order, explaining)) + wire.repeated(3, _routes(workload, port, order))
     host = wire.text(1, "all") + wire.text(2, "*") + routes
     return wire.text(1, names.port(workload, port)) + wire.field(2, host)
 
@@ -43,30 +54,40 @@ def _ordered(routed: Sequence[Routed]) -> list[Routed]:
     return sorted(routed, key=lambda one: sort_key(one.intercept.spec, one.intercept.sequence, one.intercept.id))
 
 
-def _routes(workload: WorkloadId, port: int, routed: Sequence[Routed]) -> Iterator[bytes]:
+def _order(routed: Sequence[Routed]) -> Iterator[Way]:
+    """Whose routes there are, in order."""
     personal = [one for one in _ordered(routed) if one.intercept.spec.kind is Kind.PERSONAL]
-    holder = whole_port(routed)
     gated = [one for one in personal if one.intercept.spec.match.gated]
     header_less = [one for one in personal if not one.intercept.spec.match.gated]
     gate = Gate.of(one.intercept.spec.match for one in gated)
-
-    def ways(those: Sequence[Routed], behind: Gate | None = None) -> Iterator[bytes]:
-        for one in those:
-            cluster = names.intercept_cluster(workload, port, one.intercept.id)
-            yield from _intercept_routes(routed_key(one), cluster, behind)
-
-    def ordinary(behind: Gate | None = None) -> Iterator[bytes]:
-        if holder:
-            yield from ways([holder], behind)
-        else:
-            yield _app_route(names.app_cluster(workload, port), behind)
-
+    rest = [*header_less, whole_port(routed)]
     if gate:
-        yield from ways(header_less, gate)
-        yield from ordinary(gate)
-        yield from ways(gated)
-    yield from ways(header_less)
-    yield from ordinary()
+        yield from ((one, gate) for one in rest)
+        yield from ((one, None) for one in gated)
+    yield from ((one, None) for one in rest)
+
+
+def _routes(workload: WorkloadId, port: int, order: Iterable[Way]) -> Iterator[bytes]:
+    for one, gate in order:
+        if one is None:
+            yield _app_route(names.app_cluster(workload, port), gate)
+        else:
+            yield from _intercept_routes(
+                routed_key(one), names.intercept_cluster(workload, port, one.intercept.id), gate
+            )
+
+
+def _twins(order: Sequence[Way], tokens: Iterable[str]) -> Iterator[bytes]:
+    for token in sorted(tokens):
+        for one, gate in order:
+            name = one.intercept.id if one else names.APP
+            for match in _matches(one.intercept.spec.match if one else Match(), gate):
+                yield twin(name, match, token)
+
+
+@lru_cache(maxsize=8192)
+def _matches(match: Match, gate: Gate | None) -> tuple[bytes, ...]:
+    return tuple(encode(one) for one in route_matches(match, gate))
 
 
 @lru_cache(maxsize=65536)

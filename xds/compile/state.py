@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xds.registry.intercept import Intercept, Target
 from xds.registry.session import Session, TargetReport
@@ -52,9 +52,11 @@ class Routed:
 class WorkloadState:
     """A workload and its routed intercepts, in any order.
 
-    `lingering` are intercepts that have no routes any more, but still have what their routes led to.
+    `lingering` are intercepts that have no routes any more, but still have what their routes led to. `explaining` are,
+    by port, the tokens of those who ask which route a request takes.
     """
 
     workload: Workload
     routed: tuple[Routed, ...] = ()
     lingering: tuple[Routed, ...] = ()
+    explaining: Mapping[int, frozenset[str]] = field(default_factory=dict)

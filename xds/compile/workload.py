@@ -59,7 +59,8 @@ def _compile_requests(out: Compiled, state: WorkloadState, port: int) -> None:
     app = names.app_cluster(workload.id, port)
     routed = _on_port(state.routed, port)
     out.clusters[app] = _app_cluster(app)
-    out.routes[names.port(workload.id, port)] = route_configuration(workload.id, port, routed)
+    tokens = state.explaining.get(port, frozenset())
+    out.routes[names.port(workload.id, port)] = route_configuration(workload.id, port, routed, tokens)
     for instance in workload.instances.values():
         here = endpoint.app_locality(instance.app[port], priority=0)
         out.endpoints[instance.id][app] = endpoint.assignment(app, [here])
