@@ -20,7 +20,7 @@ from xds.compile.encode import encode
 from xds.compile.route import OVERWRITE, header
 
 ASKED = "x-byway-explain"
-"""The request header that holds a token, and the response header that gives it back: an app's answer has none."""
+"""The request header that holds a token, and the response header `TOKEN NAME`, which no app can answer with."""
 
 
 def twin(name: str, match: bytes, token: str) -> bytes:
@@ -30,7 +30,10 @@ def twin(name: str, match: bytes, token: str) -> bytes:
     """
     asked = wire.field(6, _asked(token))
     return (
-        wire.text(14, name) + wire.field(1, match + asked) + wire.field(7, _says(name)) + wire.field(10, _ours(token))
+        wire.text(14, name)
+        + wire.field(1, match + asked)
+        + wire.field(7, _says(name))
+        + wire.field(10, _ours(token, name))
     )
 
 
@@ -39,9 +42,10 @@ def _asked(token: str) -> bytes:
     return encode(HeaderMatcher(name=ASKED, string_match=StringMatcher(exact=token)))
 
 
-@lru_cache(maxsize=64)
-def _ours(token: str) -> bytes:
-    return encode(header(ASKED, token, OVERWRITE))
+@lru_cache(maxsize=8192)
+def _ours(token: str, name: str) -> bytes:
+    # The answer to HEAD has no body.
+    return encode(header(ASKED, f"{token} {name}", OVERWRITE))
 
 
 @lru_cache(maxsize=8192)

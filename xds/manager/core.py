@@ -22,6 +22,7 @@ from xds.manager.clock import Clock
 from xds.manager.linger import Lingering
 from xds.manager.notify import Mailbox, Message, message
 from xds.manager.pulse import Pulse
+from xds.manager.recent import Askers, Obituaries
 from xds.manager.rollout import Rollout
 from xds.manager.store.errors import StoreError
 from xds.registry import intercepts
@@ -68,6 +69,8 @@ class Manager:
         self.progress: defaultdict[WorkloadId, Pulse] = defaultdict(Pulse)
         self.attended: dict[str, int] = {}
         """Sessions whose laptop has spoken since the start and not hung up, with the epoch that it spoke of."""
+        self.obituaries = Obituaries()
+        self.askers = Askers()
         self.comparing = asyncio.Lock()
         """Held while a newcomer is compared with others, in slices: one at a time, so that the loop stays free."""
         self.closing = False
@@ -95,6 +98,7 @@ class Manager:
         # Before anything follows from it: what publishing settles is another change, with lines of its own.
         if change.events:
             self._audit(change.events, peer)
+            self.obituaries.note(change.events, self.clock.now())
         for workload in gone:
             self._forget(workload)
         for key in change.dirty:
@@ -131,6 +135,7 @@ class Manager:
 
     def _forget(self, workload: Workload) -> None:
         publish.drop(self.store, workload)
+        self.askers.drop_all(workload.id)
         self._required.pop(workload.id, None)
         self._rollouts.pop(workload.id, None)
         self._lingering.pop(workload.id, None)
@@ -144,7 +149,8 @@ class Manager:
         rollout.want(one.id for one in self.state.of_workload(key) if one.disposition.routed)
         wanted = publish.workload_state(self.state, workload, rollout.publication(), self.clock)
         lingering = self._lingering[key].update(wanted.routed, acknowledged=proven, now=self.clock.now())
-        compiled = compile_workload(replace(wanted, lingering=lingering))
+        asked = self.askers.of(key)
+        compiled = compile_workload(replace(wanted, lingering=lingering, explaining=asked))
         self._required[key] = publish.put(self.store, workload, compiled)
         self._review(key)
 
@@ -209,7 +215,11 @@ class Manager:
                 self._rollouts[key].acquit()
                 self._publish(key)
             elif (stream.number, type_url) not in self._hopeless:
-                self._isolate(key, nack.text)
+                if self.askers.drop_all(key):
+                    # No intercept is to suffer for it, should it have been the twins that were refused.
+                    self._publish(key)
+                else:
+                    self._isolate(key, nack.text)
         self._heard(stream)
 
     def _isolate(self, key: WorkloadId, text: str) -> None:
@@ -243,6 +253,24 @@ class Manager:
     def _pending(self, published: Iterable[str]) -> list[str]:
         known = self.state.intercepts
         return sorted(key for key in published if key in known and known[key].disposition is Disposition.PENDING)
+
+    def begin_asking(self, key: WorkloadId, port: int) -> str:
+        """Give every route of a workload's port a twin that says its name to requests that bear the returned token.
+
+        Raises TooManyError. Whoever calls takes them away again with `end_asking`.
+        """
+        token = self.askers.add(key, port)
+        self._publish(key)
+        return token
+
+    def end_asking(self, key: WorkloadId, token: str) -> None:
+        """Take the twins of a token away."""
+        if self.askers.drop(key, token):
+            self._publish(key)
+
+    def published(self, key: WorkloadId) -> frozenset[str]:
+        """The intercepts of a workload that its sidecars are to be given now."""
+        return self._rollouts[key].publication() if key in self._rollouts else frozenset()
 
     def lagging(self, key: WorkloadId) -> list[Lag]:
         """Live sidecars of a workload that have not acknowledged its newest state."""

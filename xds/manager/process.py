@@ -110,7 +110,7 @@ class Standalone:
         server.add_generic_rpc_handlers(
             (
                 *xds.handlers(),
-                ManagerService(self.manager, self._callers).handlers(),
+                ManagerService(self.manager, self._callers, self._state.admin_socket).handlers(),
                 DebugService(self.manager, self._callers).handlers(),
             )
         )

@@ -6,7 +6,7 @@ too, but the value of their own key is theirs: it is not shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -55,10 +55,21 @@ class Explanation:
     hints: tuple[str, ...] = ()
 
 
-def explain(intercepts: Iterable[Intercept], port: int, request: Request, *, session: str = "") -> Explanation:
-    """Explain a request that arrives at a workload's port. `session` is whose own key values may be shown."""
+def explain(
+    intercepts: Iterable[Intercept],
+    port: int,
+    request: Request,
+    *,
+    session: str = "",
+    published: Collection[str] | None = None,
+) -> Explanation:
+    """Explain a request that arrives at a workload's port.
+
+    `session` is whose own key values may be shown. `published` are the ids of what sidecars are given, where that may
+    be less than what is to be routed.
+    """
     known = list(intercepts)
-    asked = [one for one in in_order(known) if _is_asked(one, port)]
+    asked = [one for one in in_order(known) if _is_asked(one, port) and (published is None or one.id in published)]
     # Whole-port intercepts take what is left over: only the first of them has a route.
     whole = next((one for one in asked if one.spec.kind is not Kind.PERSONAL), None)
     asked = [one for one in asked if one.spec.kind is Kind.PERSONAL or one is whole]
@@ -86,14 +97,16 @@ def _is_asked(intercept: Intercept, port: int) -> bool:
 def _why_not_asked(intercept: Intercept, port: int, whole: Intercept | None) -> str:
     if intercept.disposition is Disposition.REJECTED:
         return f"rejected: a sidecar's Envoy refused it: {intercept.reason}"
-    if intercept.disposition is Disposition.DISPLACED:
-        return intercept.reason or "displaced"
+    if not intercept.disposition.routed:
+        return intercept.reason or str(intercept.disposition)
     if port not in intercept.spec.numbers:
         ports = ", ".join(map(str, sorted(intercept.spec.numbers)))
         return f"it is on port {ports}, not on {port}"
     if intercept.spec.kind is Kind.MIRROR:
         return "a mirror gets copies, whoever answers"
-    return f"{whole.spec.name!r} has all of the port, and is older" if whole else str(intercept.disposition)
+    if intercept.spec.kind is not Kind.PERSONAL and whole and whole is not intercept:
+        return f"{whole.spec.name!r} has all of the port, and is asked before"
+    return "held back, while the intercept that a sidecar refused is looked for"
 
 
 def _judge(intercept: Intercept, winner: Intercept | None, request: Request, *, mine: bool) -> Candidate:

@@ -20,6 +20,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "extend": (f"{HERE}.extend:extend", "Keep the session from expiring."),
     "list": (f"{HERE}.list:list_", "List workloads, or intercepts."),
     "intercept": (f"{HERE}.intercept:intercept", "Send requests of a workload to this laptop."),
+    "explain": (f"{HERE}.explain:explain", "Say which intercept takes a request, and why."),
+    "why": (f"{HERE}.why:why", "Say why requests don't reach an intercept."),
     "leave": (f"{HERE}.leave:leave", "End intercepts of this session."),
     "revoke": (f"{HERE}.revoke:revoke", "End anybody's intercept, as an administrator."),
     "manager": (f"{MANAGER}.manager:manager", "Run the manager."),
@@ -31,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 SECTIONS: dict[str, Sequence[str]] = {
     "Session": ("connect", "status", "quit", "extend"),
-    "Intercepts": ("list", "intercept", "leave", "revoke"),
+    "Intercepts": ("list", "intercept", "explain", "why", "leave", "revoke"),
     "Control plane": ("manager", "sidecar", "config"),
     "Other": ("completion", "version"),
 }

@@ -16,8 +16,10 @@ from xds.api.services import Manager as Methods
 from xds.manager.core import Manager
 from xds.manager.service.callers import CallError, Callers, abort
 from xds.manager.service.creation import Creation
+from xds.manager.service.explaining import Explaining
 from xds.manager.service.presence import Attendance
 from xds.manager.service.render import Renderer
+from xds.manager.service.why import Sockets, Why
 from xds.manager.tokens import key_value, new_id, new_token, token_hash
 from xds.registry import intercepts, sessions
 from xds.registry.session import Session
@@ -33,9 +35,11 @@ R = TypeVar("R")
 class ManagerService:
     """Each method proves its caller, turns the request into a command, commits it and shows the result."""
 
-    def __init__(self, manager: Manager, callers: Callers) -> None:
+    def __init__(self, manager: Manager, callers: Callers, sockets: Sockets | None = None) -> None:
+        """`sockets` says where the admin interfaces of sidecars are, where they are on this machine."""
         self._manager = manager
         self._callers = callers
+        self._sockets = sockets
         self._renderer = Renderer(manager)
 
     def handlers(self) -> Handlers:
@@ -52,6 +56,8 @@ class ManagerService:
                 Methods.LEAVE_INTERCEPT.handler(_guarded(self._leave_intercept)),
                 Methods.EXTEND.handler(_guarded(self._extend)),
                 Methods.REVOKE.handler(_guarded(self._revoke)),
+                Methods.EXPLAIN.handler(_guarded_stream(self._explain)),
+                Methods.WHY.handler(_guarded(self._why)),
             ]
         )
 
@@ -186,6 +192,15 @@ class ManagerService:
         self._manager.commit(change, peer=context.peer())
         await self._manager.in_force(change.dirty, seconds=IN_FORCE)
         return v1.RevokeReply(intercept=shown)
+
+    async def _explain(self, request: v1.ExplainRequest, context: Context) -> AsyncIterator[v1.ExplainReply]:
+        explaining = Explaining(self._manager, self._renderer, self._active(context))
+        async with aclosing(explaining.run(request)) as replies:
+            async for reply in replies:
+                yield reply
+
+    async def _why(self, request: v1.WhyRequest, context: Context) -> v1.WhyReply:
+        return await Why(self._manager, self._renderer, self._active(context), self._sockets).run(request)
 
 
 def peer_ip(peer: str) -> str:

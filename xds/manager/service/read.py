@@ -61,6 +61,31 @@ async def read_ahead(flags: v1.MatchFlags | None) -> None:
         await turns.offer()
 
 
+def http_port(text: str, workload: Workload) -> Port:
+    """The port of a workload at which requests can be told apart. Raises InvalidError, which says why others can't."""
+    known = ", ".join(map(str, workload.ports))
+    if not text:
+        fit = [port for port in workload.ports if port.protocol.may_be_http]
+        if len(fit) != 1:
+            which = "say which" if fit else "none of them carries HTTP"
+            raise InvalidError(f"--port: {which}; the ports of {workload.id} are {known}")
+        return fit[0]
+    port = workload.port(int(text) if text.isascii() and text.isdigit() else text)
+    if port is None:
+        raise InvalidError(f"--port: {workload.id} has no port {text!r}; its ports are {known}")
+    if port.protocol is AppProtocol.TLS:
+        raise InvalidError(
+            f"--port: port {port} of {workload.id} ends TLS in the app, so the sidecar sees no requests there, only "
+            "connections; nothing but the whole port can be intercepted"
+        )
+    if not port.protocol.may_be_http:
+        raise InvalidError(
+            f"--port: port {port} of {workload.id} is declared {port.protocol}, not HTTP, so there are no requests to "
+            "explain"
+        )
+    return port
+
+
 def find_workload(state: State, text: str, namespace: str) -> Workload:
     """A workload by NAME, KIND/NAME or NAMESPACE/KIND/NAME; raises NotFoundError, InvalidError when it is ambiguous."""
     parts = text.lower().split("/")

@@ -67,7 +67,7 @@ class Renderer:
             disposition=intercept.disposition,
             reason=intercept.reason,
             sequence=intercept.sequence,
-            answered_by=self._answered_by(intercept, session),
+            answered_by=self.answered_by(intercept),
             laptop_answers=session is not None and self._obstacle(intercept, session) is None,
             owner_idle_seconds=self._idle(session) if session else 0.0,
             displaced_by=displaced.owner if displaced else "",
@@ -99,20 +99,22 @@ class Renderer:
             target_detail=report.detail,
         )
 
-    def _obstacle(self, intercept: Intercept, session: Session) -> str | None:
-        """Why the laptop doesn't answer; None where it does."""
+    def _obstacle(self, intercept: Intercept, session: Session, port: int = 0) -> str | None:
+        """Why the laptop doesn't answer on a port (0: on any of them); None where it does."""
         if not intercept.disposition.routed:
             return f"the intercept is {intercept.disposition}"
         if not session.present:
             return f"the laptop {session.host} is away"
         for mapping in intercept.spec.ports:
-            report = session.targets.get(mapping.target)
+            report = session.targets.get(mapping.target) if port in {0, mapping.port} else None
             if report is not None and not report.health.usable:
                 return report.detail or f"{mapping.target} is {report.health}"
         return None
 
-    def _answered_by(self, intercept: Intercept, session: Session | None) -> str:
-        obstacle = "the session has ended" if session is None else self._obstacle(intercept, session)
+    def answered_by(self, intercept: Intercept, port: int = 0) -> str:
+        """Who answers requests that match, and why: on one port, or on all where 0 is given."""
+        session = self._manager.state.sessions.get(intercept.session)
+        obstacle = "the session has ended" if session is None else self._obstacle(intercept, session, port)
         if obstacle is None:
             return "laptop"
         fails = intercept.disposition.routed and intercept.spec.when_down == "fail"
