@@ -241,7 +241,7 @@ class TestRights:
     async def test_every_method_needs_a_token_that_the_manager_knows(self, there: Running, token: str) -> None:
         methods = [*vars(Methods).values(), *vars(Debug).values()]
         unary = [one for one in methods if isinstance(one, Unary)]
-        assert len(unary) == 10
+        assert len(unary) == 11
         metadata = bearer(token) if token else ()
         for method in unary:
             # Of what needs the administrator's token, a token that is none is one that is not the administrator's.
@@ -251,6 +251,8 @@ class TestRights:
                 await method(there.channel, method.request(), metadata=metadata)
         with refused(grpc.StatusCode.UNAUTHENTICATED):
             await Laptop(there.channel, "ann", "", token, 1).create("x")
+        with refused(grpc.StatusCode.UNAUTHENTICATED):
+            await anext(aiter(Methods.EXPLAIN(there.channel, v1.ExplainRequest(live=True), metadata=metadata)))
         assert not there.manager.state.sessions
 
     async def test_an_address_that_envoy_would_refuse_is_refused_here(self, there: Running) -> None:

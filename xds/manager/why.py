@@ -266,7 +266,9 @@ def _process(facts: Facts) -> Stage:
 
 
 def _reported(mapping: PortMapping, report: TargetReport) -> str:
-    return f"{mapping.target}: {report.detail}" if report.detail else f"{mapping.target} is {report.health}"
+    if not report.detail:
+        return f"{mapping.target} is {report.health}"
+    return report.detail if str(mapping.target) in report.detail else f"{mapping.target}: {report.detail}"
 
 
 def _process_advice(mapping: PortMapping, report: TargetReport) -> str:

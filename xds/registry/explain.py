@@ -136,7 +136,7 @@ def why_before(first: Intercept, second: Intercept) -> str:
     paths = [match.get(FieldKind.PATH) for match in (one.match, other.match)]
     ops = [path.op if path else None for path in paths]
     if ops[0] != ops[1]:
-        return f"its {_PATHS[ops[0]]} comes before {_PATHS[ops[1]]}"
+        return f"{_PATHS[ops[0]]} comes before {_PATHS[ops[1]]}"
     if ops[0] is Op.PREFIX and paths[0] and paths[1] and len(paths[0].value) != len(paths[1].value):
         return "its path prefix is longer"
     if len(one.match.conditions) != len(other.match.conditions):
@@ -145,11 +145,11 @@ def why_before(first: Intercept, second: Intercept) -> str:
 
 
 _PATHS: Final = {
-    Op.EXACT: "exact path",
-    Op.PREFIX: "path prefix",
-    Op.REGEX: "path expression",
-    Op.PRESENT: "path",
-    None: "lack of a path",
+    Op.EXACT: "an exact path",
+    Op.PREFIX: "a path prefix",
+    Op.REGEX: "a path expression",
+    Op.PRESENT: "any path",
+    None: "no condition on the path",
 }
 
 
