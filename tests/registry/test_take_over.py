@@ -240,6 +240,16 @@ class TestCreationThatFails:
         office.cancel(other, former)
         assert office.routed() == [hers]
 
+    def test_it_comes_back_too_where_the_attempt_was_for_another_workload(self, office: Office) -> None:
+        hers = office.create("ann", A)
+        office.wait(601)
+        his = office.create("bob", A)
+        former = office.state.intercept(hers)
+        elsewhere = office.create("ann", personal(header("x-user", "a"), workload=CARTS))
+        office.leave(his)
+        office.cancel(elsewhere, former)
+        assert office.routed() == [hers]
+
     def test_a_refused_one_keeps_its_text_and_what_it_displaced_is_back(self, office: Office) -> None:
         hers = office.create("ann", A)
         office.wait(601)

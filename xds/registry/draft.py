@@ -109,7 +109,9 @@ class Draft:
         freed by this change may have kept away, or all with `everywhere`.
         """
         budget = Budget(total=RESTORE_STEPS)
-        workloads = {one.spec.workload for one in self._freed}
+        # One that is displaced anew may be of another workload than what had reclaimed it.
+        anew = (one for one in self._intercepts.values() if one is not None and self._is_new(one))
+        workloads = {one.spec.workload for one in (*self._freed, *anew)}
         if everywhere:
             workloads |= {one.spec.workload for one in self.state.intercepts.values()}
         for workload in sorted(workloads):
