@@ -110,7 +110,7 @@ class Draft:
         """
         budget = Budget(total=RESTORE_STEPS)
         # One that is displaced anew may be of another workload than what had reclaimed it.
-        anew = (one for one in self._intercepts.values() if one is not None and self._is_new(one))
+        anew = [one for one in self._intercepts.values() if one is not None and self._is_new(one)]
         workloads = {one.spec.workload for one in (*self._freed, *anew)}
         if everywhere:
             workloads |= {one.spec.workload for one in self.state.intercepts.values()}
@@ -127,8 +127,8 @@ class Draft:
                     routed.append(self._bring_back(displaced))
 
     def _is_new(self, displaced: Intercept) -> bool:
-        """Whether it is displaced only since this change, by the end of what has reclaimed it."""
-        return displaced.id not in self.state.intercepts
+        """Whether it is displaced only since this change, by the end of what had reclaimed it."""
+        return displaced.disposition is Disposition.DISPLACED and displaced.id not in self.state.intercepts
 
     def _bring_back(self, displaced: Intercept) -> Intercept:
         back = replace(displaced, disposition=Disposition.PENDING, displaced=None, reason="")
