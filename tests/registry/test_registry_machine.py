@@ -8,7 +8,7 @@ from tests.registry.machine import Registry
 
 TestRegistry = Registry.TestCase
 TestRegistry.settings = settings(
-    max_examples=120,
+    max_examples=250,
     stateful_step_count=50,
     deadline=None,
     print_blob=True,
