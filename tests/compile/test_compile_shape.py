@@ -12,6 +12,7 @@ from tests.compile.goldens import NAMES, golden_state
 from tests.compile.protobuf import payloads
 from tests.compile.states import match_of
 from tests.registry.test_match_envoy import some_match
+from xds.compile import names
 from xds.compile.names import APP
 from xds.compile.state import Reach, Routed, WorkloadState
 from xds.compile.workload import Compiled, compile_workload
@@ -77,6 +78,20 @@ def test_a_laptop_that_goes_away_changes_endpoints_and_the_hop_alone() -> None:
     assert up.endpoints != down.endpoints
     assert len(up.hops) == 1
     assert not down.hops
+
+
+@pytest.mark.parametrize(("name", "instance"), [("global-tcp", "redis-1"), ("global-undeclared", "odd-1")])
+def test_a_whole_port_takes_connections_by_endpoints_alone(name: str, instance: str) -> None:
+    """New names come for the laptop; of all that is there for the app, the endpoints of one cluster change."""
+    state = golden_state(name)
+    without, found = compile_workload(WorkloadState(state.workload)), compile_workload(state)
+    assert found.clusters.items() >= without.clusters.items()
+    before, after = without.endpoints[instance], found.endpoints[instance]
+    (changed,) = [key for key, body in before.items() if after[key] != body]
+    assert changed == names.tcp_cluster(state.workload.id, state.workload.ports[0].number)
+    lingering = compile_workload(WorkloadState(state.workload, lingering=state.routed))
+    assert lingering.endpoints[instance][changed] == before[changed]
+    assert (lingering.hops, lingering.clusters) == (found.hops, found.clusters), "what is under way is not cut at once"
 
 
 def test_ordinary_requests_pass_as_many_routes_with_a_thousand_intercepts_as_with_one() -> None:

@@ -17,12 +17,12 @@ import pytest
 import pytest_asyncio
 from aiohttp.web import BaseRequest, Response, Server, ServerRunner, TCPSite
 
+from demo.world import Instance, Workload, World, free_port
 from tests.e2e.api_laptop import ApiLaptop
 from tests.e2e.http1 import ask
 from tests.e2e.stage import ENDS_WITHIN, LEAVES_WITHIN, RETURNS_WITHIN
 from tests.e2e.talker import Line, Talker, asks, farewell
 from tests.e2e.test_laptop_death import black_hole
-from tools.demo.world import Instance, Workload, World, free_port
 from xds.api.byway.manager.v1 import TargetStateState
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
