@@ -22,7 +22,7 @@ from xds.manager.core import Manager
 from xds.manager.process import Standalone
 from xds.manager.service.callers import CONFLICT_KEY
 from xds.paths import StateDir
-from xds.serve.resource import CLUSTER, ROUTE
+from xds.serve.resource import CLUSTER, LISTENER, ROUTE
 
 FILE = """\
 listen: 127.0.0.1:0
@@ -112,8 +112,9 @@ class Running:
         """One that takes what it is given and never says a word: creations wait for it."""
         token = (self.state.sidecar("dev/deployment/orders", "orders-1") / "token").read_text().strip()
         sidecar = DeltaClient(self.channel, ADS, NODE, tuple(bearer(token)))
-        for kind in (CLUSTER, ROUTE):
-            await sidecar.request(kind, ["*"] if kind == CLUSTER else ["dev/deployment/orders/8080"])
+        for kind in (CLUSTER, LISTENER):
+            await sidecar.request(kind, ["*"])
+        await sidecar.request(ROUTE, ["dev/deployment/orders/8080"])
         await until(lambda: len(self.manager.server.clients()) == 1 if self.manager.server else False)
         return sidecar
 

@@ -7,18 +7,19 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 
 from tests.manager.running import PATIENCE, Laptop, Running, refused, running, until
+from tests.serve.client import DeltaClient
 from xds.api.byway.manager import v1
 from xds.api.rpc import Unary, bearer
 from xds.api.services import Debug
 from xds.api.services import Manager as Methods
 from xds.manager import process
 from xds.manager.store import StoreError
+from xds.serve.resource import ROUTE
 
 CONFLICT = grpc.StatusCode.FAILED_PRECONDITION
 
@@ -142,26 +143,50 @@ async def test_a_creation_that_is_not_acknowledged_in_time_is_taken_back(there: 
     sidecar.close()
 
 
+async def opinionated(sidecar: DeltaClient) -> None:
+    """Refuses any route configuration with something bad in it."""
+    while True:
+        response = await sidecar.response()
+        if response.type_url == ROUTE and b"bad" in bytes(response):
+            await sidecar.nack(response, "no such thing")
+        else:
+            await sidecar.ack(response)
+
+
 async def test_an_intercept_that_envoy_refuses_stays_with_its_text_until_left(there: Running) -> None:
     sidecar = await there.silent_sidecar()
-    response = await sidecar.response()
+    answering = asyncio.create_task(opinionated(sidecar))
     ann = await there.connect("ann")
-    await sidecar.ack(response)
-    await sidecar.ack(await sidecar.response())
-    call = ann.creation("mine", "x-user=a")
-    creating = asyncio.ensure_future(_all(call))
-    await sidecar.nack(await sidecar.response(), "no such thing")
     with refused(grpc.StatusCode.INTERNAL, "no such thing", "byway leave mine"):
-        await creating
+        await ann.create("mine", "x-user=bad")
     (mine,) = await ann.list()
     assert (mine.disposition, mine.reason) == ("rejected", "no such thing")
     await ann.leave("mine")
     assert await ann.list() == []
+    answering.cancel()
     sidecar.close()
 
 
-async def _all(call: Any) -> list[v1.InterceptProgress]:
-    return [step async for step in call]
+async def test_of_several_at_once_only_the_refused_one_is_rejected_and_the_others_go_live(there: Running) -> None:
+    sidecar = await there.silent_sidecar()
+    laptops = await asyncio.gather(*(there.connect("bob", host=f"lap-{number}") for number in range(6)))
+    words = ["good-1", "good-2", "bad-1", "good-3", "bad-2", "good-4"]
+    creating = [
+        asyncio.ensure_future(attempt(laptop, f"x-user={word}")) for laptop, word in zip(laptops, words, strict=True)
+    ]
+    await until(lambda: len(there.manager.state.intercepts) == 6)
+    answering = asyncio.create_task(opinionated(sidecar))
+    outcomes = await asyncio.gather(*creating)
+    answering.cancel()
+    for word, outcome in zip(words, outcomes, strict=True):
+        if word.startswith("bad"):
+            assert isinstance(outcome, grpc.aio.AioRpcError)
+            assert "no such thing" in (outcome.details() or "")
+        else:
+            assert isinstance(outcome, v1.InterceptProgress)
+    listed = await laptops[0].list(every=True)
+    assert sorted(one.disposition for one in listed) == ["active"] * 4 + ["rejected"] * 2
+    sidecar.close()
 
 
 class TestRights:
