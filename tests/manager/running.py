@@ -67,7 +67,7 @@ class Laptop:
 
     async def create(self, name: str = "orders", *headers: str, **more: Any) -> v1.InterceptProgress:
         """The last message."""
-        steps = [step async for step in self.creation(name, *headers, **more)]
+        steps: list[v1.InterceptProgress] = [step async for step in self.creation(name, *headers, **more)]
         return steps[-1]
 
     async def list(self, *, every: bool = False) -> list[v1.Intercept]:
