@@ -22,6 +22,7 @@ from xds.manager.core import Manager
 from xds.manager.process import Standalone
 from xds.manager.service.callers import CONFLICT_KEY
 from xds.paths import StateDir
+from xds.registry import sessions
 from xds.serve.resource import CLUSTER, LISTENER, ROUTE
 
 FILE = """\
@@ -102,10 +103,18 @@ class Running:
     def admin_token(self) -> str:
         return self.state.admin_token.read_text().strip()
 
-    async def connect(self, user: str = "ann", *, host: str = "lap", **more: Any) -> Laptop:
+    async def connect(self, user: str = "ann", *, host: str = "lap", present: bool = False, **more: Any) -> Laptop:
+        """A session; `present` as if its laptop attended it."""
         reply = await Methods.CONNECT(
             self.channel, v1.ConnectRequest(host=host, **more), metadata=bearer(self.user_token(user))
         )
+        if present:
+            now = self.manager.clock.now()
+            self.manager.commit(
+                sessions.presence(
+                    self.manager.state, reply.session_id, epoch=reply.epoch, present=True, targets=None, now=now
+                )
+            )
         return Laptop(self.channel, user, reply.session_id, reply.session_token, reply.epoch)
 
     async def silent_sidecar(self) -> DeltaClient:

@@ -38,7 +38,7 @@ async def attempt(laptop: Laptop, *headers: str) -> grpc.aio.AioRpcError | v1.In
 
 
 async def test_of_fifty_conflicting_creations_at_once_exactly_one_wins(there: Running) -> None:
-    laptops = await asyncio.gather(*(there.connect("bob", host=f"lap-{number}") for number in range(50)))
+    laptops = await asyncio.gather(*(there.connect("bob", host=f"lap-{number}", present=True) for number in range(50)))
     outcomes = await asyncio.gather(*(attempt(one, r"x-user~=^b[aeiou]b\d*$") for one in laptops))
     won = [one for one in outcomes if isinstance(one, v1.InterceptProgress)]
     lost = [one for one in outcomes if isinstance(one, grpc.aio.AioRpcError)]

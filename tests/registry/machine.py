@@ -290,7 +290,7 @@ class Registry(RuleBasedStateMachine):
             return {errors.AlreadyExistsError: "exists", errors.NotAllowedError: "not allowed"}[type(refusal)]
         blocker = refusal.conflict.intercept
         owner = self.model.items[blocker].session
-        assert owner == session or self.model.idle(owner, self.now) <= self.model.timeout
+        assert self.model.blocks(owner, session, self.now)
         assert blocker in str(refusal)
         assert repr(refusal.conflict.name) in str(refusal)
         return f"conflict with {blocker}"

@@ -141,6 +141,13 @@ class Model:
         found = [key for key, one in self.items.items() if (one.session, one.spec.name) == (session, name)]
         return found[0] if found else None
 
+    def ghost(self, owner: str, session: str) -> bool:
+        """Whether it is of the same user, on a laptop that is not there."""
+        return self.people[owner].user == self.people[session].user and not self.people[owner].present
+
+    def blocks(self, owner: str, session: str, now: float) -> bool:
+        return owner == session or (self.idle(owner, now) <= self.timeout and not self.ghost(owner, session))
+
     def oldest_first(self) -> list[str]:
         return sorted(self.items, key=lambda key: self.items[key].sequence)
 
@@ -155,11 +162,7 @@ class Model:
         same = self.named(session, spec.name)
         if same and self.items[same].routed:
             return "exists"
-        blockers = [
-            other
-            for other in self.in_the_way(spec)
-            if self.items[other].session == session or self.idle(self.items[other].session, now) <= self.timeout
-        ]
+        blockers = [other for other in self.in_the_way(spec) if self.blocks(self.items[other].session, session, now)]
         if blockers:
             return f"conflict with {blockers[0]}"
         if same:

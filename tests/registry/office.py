@@ -64,8 +64,9 @@ class Office:
         self.events += change.events
         return change
 
-    def connect(self, user: str, *, host: str = "lap", key: str = "") -> str:
-        session = Session(key or f"s-{user}", user, host, f"hash-{user}", "10.0.0.1", last_activity=self.now)
+    def connect(self, user: str, *, host: str = "lap", key: str = "", present: bool = True) -> str:
+        name = key or f"s-{user}"
+        session = Session(name, user, host, f"hash-{user}", "10.0.0.1", last_activity=self.now, present=present)
         self.do(sessions.connect(self.state, session))
         return session.id
 

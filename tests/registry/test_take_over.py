@@ -58,6 +58,22 @@ class TestWhoMay:
         his = office.create("bob", personal(header("x-user", "a"), ports=(81, 82)))
         assert office.routed() == [his], "all of its ports are displaced"
 
+    def test_nobody_conflicts_with_a_ghost_of_himself(self, office: Office) -> None:
+        office.connect("bob", host="old", key="s-old", present=False)
+        his = office.create("bob", A, session="s-old")
+        with pytest.raises(ConflictError, match="bob@old already takes"):
+            office.create("ann", A)
+        again = office.create("bob", A)
+        assert (office.routed(), office.displaced()) == ([again], [his])
+        office.leave(again)
+        assert office.routed() == [his]
+
+    def test_ones_own_laptop_that_is_there_blocks(self, office: Office) -> None:
+        office.connect("bob", host="tower", key="s-tower")
+        office.create("bob", A, session="s-tower")
+        with pytest.raises(ConflictError, match="it is you, on host tower"):
+            office.create("bob", A)
+
     def test_an_idle_owner_keeps_the_intercept_until_somebody_needs_it(self, office: Office) -> None:
         hers = office.create("ann", A)
         office.wait(20 * 3600)

@@ -50,9 +50,10 @@ def _of_intercept(event: Event, intercept: Intercept) -> Message | None:
     name = f"intercept {intercept.spec.name!r} of {intercept.spec.workload}"
     match event.kind:
         case EventKind.INTERCEPT_DISPLACED:
-            return Message(
-                f"{name} was displaced by {event.by} while you were idle; it comes back when theirs ends", warning=True
-            )
+            yours = event.by.rpartition("@")[0] == event.session.user
+            when = "while this laptop was away" if yours else "while you were idle"
+            whose = "that one" if yours else "theirs"
+            return Message(f"{name} was displaced by {event.by} {when}; it comes back when {whose} ends", warning=True)
         case EventKind.INTERCEPT_RESTORED:
             return Message(f"{name} is back: nothing is in its way any more")
         case EventKind.INTERCEPT_REJECTED:

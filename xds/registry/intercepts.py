@@ -2,7 +2,8 @@
 
 Check and creation are one step: the conflict is looked for in the very state that the change is made from. An
 intercept whose owner is inactive keeps its place until somebody needs it; then it is *displaced* in the same step that
-creates the newcomer's, and comes back when nothing is in its way any more.
+creates the newcomer's, and comes back when nothing is in its way any more. To oneself one can't be in the way from a
+laptop that isn't there: on which else could one end it?
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def create(
     now: float,
     comparison: Comparison | None = None,
 ) -> tuple[Change, list[tuple[Intercept, Warn]]]:
-    """Create an intercept, displacing those in its way whose owners are inactive.
+    """Create an intercept, displacing those in its way whose owners are inactive, or the same user on a lost laptop.
 
     `comparison` holds what was compared ahead; whatever it lacks is compared here. Returns the change and the overlaps
     that are allowed but worth a warning. Raises NotFoundError, InvalidError, NotAllowedError, AlreadyExistsError,
@@ -47,7 +48,7 @@ def create(
     blockers = [
         (other, verdict)
         for other, verdict in in_the_way
-        if other.session == session_key or not sessions.inactive(state.session(other.session), settings, now)
+        if other.session == session_key or sessions.blocks(state.session(other.session), session, settings, now)
     ]
     if blockers:
         raise explain(state, session, spec, blockers, settings, now)

@@ -5,7 +5,7 @@ Times are registry clock, in seconds; the caller owns the clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from xds.registry.change import Change, EventKind
@@ -145,6 +145,12 @@ def _end(state: State, sessions: list[Session], *, by: str, text: str) -> Change
     return draft.change()
 
 
+def keep_users(state: State, users: Collection[str]) -> Change:
+    """End each session whose user is none of these any more."""
+    gone = [one for one in state.sessions.values() if one.user not in users]
+    return _end(state, gone, by="byway", text="its user is not among the manager's users any more")
+
+
 def expire(state: State, settings: Settings, now: float) -> Change:
     """End each session whose user did nothing for `grpc.connectionTTL`."""
     due = [one for one in state.sessions.values() if now - one.last_activity > settings.connection_ttl]
@@ -154,3 +160,9 @@ def expire(state: State, settings: Settings, now: float) -> Change:
 def inactive(session: Session, settings: Settings, now: float) -> bool:
     """Whether a session has lost the right to block others."""
     return now - session.last_activity > settings.inactive_block_timeout
+
+
+def blocks(owner: Session, newcomer: Session, settings: Settings, now: float) -> bool:
+    """Whether what a session has keeps another session's intercepts away: nobody conflicts with a ghost of himself."""
+    ghost = owner.user == newcomer.user and not owner.present
+    return not ghost and not inactive(owner, settings, now)

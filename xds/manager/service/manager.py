@@ -115,7 +115,10 @@ class ManagerService:
         )
 
     def _resumable(self, user: str, request: v1.ConnectRequest) -> Session | None:
-        """The session to go on with: the one whose token is presented, or, to adopt, the user's own on that host."""
+        """The session to go on with: the one whose token is presented, or, to adopt, the user's own on that host.
+
+        One that is attended is nobody's to adopt: its daemon may have another state directory on the same host.
+        """
         if request.resume_token:
             found = self._callers.find_session(request.resume_token)
             if found is not None and found.user != user:
@@ -123,7 +126,11 @@ class ManagerService:
             return found
         if not request.adopt:
             return None
-        mine = [one for one in self._manager.state.sessions.values() if (one.user, one.host) == (user, request.host)]
+        mine = [
+            one
+            for one in self._manager.state.sessions.values()
+            if (one.user, one.host) == (user, request.host) and not one.present
+        ]
         return max(mine, key=lambda session: session.last_activity, default=None)
 
     async def _attend(self, words: AsyncIterator[v1.Presence], context: Context) -> AsyncIterator[v1.Notice]:
