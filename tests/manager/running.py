@@ -131,8 +131,9 @@ class Running:
         lines = (self.state.manager / "audit.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]
 
-    def change(self, settings: str = "{}") -> None:
-        self.file.write_text(FILE.format(settings=settings))
+    def change(self, settings: str = "{}", *, replace: tuple[str, str] = ("", "")) -> None:
+        """Rewrite the file, with one text of it replaced by another."""
+        self.file.write_text(FILE.format(settings=settings).replace(*replace))
 
 
 @asynccontextmanager

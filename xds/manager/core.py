@@ -20,7 +20,7 @@ from xds.compile.workload import compile_workload
 from xds.manager import publish
 from xds.manager.clock import Clock
 from xds.manager.linger import Lingering
-from xds.manager.notify import Mailbox, Message, message
+from xds.manager.notify import Mailbox, Message, message, place_message
 from xds.manager.pulse import Pulse
 from xds.manager.recent import Askers, Obituaries
 from xds.manager.rollout import Rollout
@@ -28,7 +28,7 @@ from xds.manager.store.errors import StoreError
 from xds.registry import intercepts
 from xds.registry.change import Change, Event
 from xds.registry.errors import RegistryError
-from xds.registry.intercept import Disposition, Intercept
+from xds.registry.intercept import Disposition
 from xds.registry.settings import Settings
 from xds.registry.state import State
 from xds.registry.workload import Workload, WorkloadId
@@ -94,6 +94,7 @@ class Manager:
         if change.sessions or change.intercepts:
             self._keeper.save(change, now=self.clock.now())
         gone = [self.state.workloads[key] for key, new in change.workloads.items() if new is None]
+        lost = self._lost(change.workloads)
         self.state.apply(change)
         # Before anything follows from it: what publishing settles is another change, with lines of its own.
         if change.events:
@@ -104,6 +105,21 @@ class Manager:
         for key in change.dirty:
             self._publish(key)
         self._tell(change)
+        for key, what in self._lost(change.workloads).items():
+            if what != lost.get(key, ""):
+                intercept = self.state.intercepts[key]
+                self.tell(intercept.session, place_message(intercept, what))
+
+    def _lost(self, workloads: Iterable[WorkloadId]) -> dict[str, str]:
+        """By intercept, what it needs of one of these workloads and is not there; empty where everything is."""
+        return {one.id: self.state.lost(one.spec) for key in workloads for one in self.state.of_workload(key)}
+
+    def change_settings(self, settings: Settings) -> None:
+        """Go by other settings from now on; laptops hear of those that they show."""
+        if settings != self.settings:
+            self.settings = settings
+            for mailbox in self.mailboxes.values():
+                mailbox.pulse.fire()
 
     def load(self, change: Change) -> None:
         """Take over what was stored before; nothing is stored again, nobody is told."""
@@ -305,7 +321,3 @@ class Manager:
     def connected(self, key: WorkloadId) -> Mapping[str, StreamInfo]:
         """The live sidecars of a workload by node id."""
         return {stream.view.node: stream for stream in self._live.get(key, {}).values()}
-
-    def intercepts_of(self, session: str) -> list[Intercept]:
-        """A session's intercepts, the oldest first."""
-        return self.state.of_session(session)

@@ -62,3 +62,11 @@ def _of_intercept(event: Event, intercept: Intercept) -> Message | None:
             return Message(f"{name} was ended by {event.by}: {event.text}", warning=True)
         case _:
             return None
+
+
+def place_message(intercept: Intercept, lost: str) -> Message:
+    """What the owner hears when the workload or port of an intercept is `lost`, or, where that is empty, back."""
+    name = f"intercept {intercept.spec.name!r} of {intercept.spec.workload}"
+    if lost:
+        return Message(f"{name} takes nothing: {lost} is not there any more", warning=True)
+    return Message(f"{name}: its workload and ports are all there again")

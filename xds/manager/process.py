@@ -17,7 +17,7 @@ from xds.compile import names
 from xds.compile.warm import warm_up
 from xds.manager.audit import AuditLog
 from xds.manager.clock import Clock
-from xds.manager.config import ConfigError, load
+from xds.manager.config import ConfigError, StandaloneConfig, load
 from xds.manager.core import Manager
 from xds.manager.service.callers import Callers
 from xds.manager.service.debug import DebugService
@@ -26,6 +26,7 @@ from xds.manager.store import SqliteStore
 from xds.manager.timers import Timers
 from xds.manager.tokens import SidecarIdentity, Tokens, issue
 from xds.paths import StateDir, write_private
+from xds.registry import sessions
 from xds.registry.change import Change
 from xds.registry.workload import Address, Workload, WorkloadId
 from xds.serve.limits import Refused
@@ -75,7 +76,8 @@ class Standalone:
         )
         for problem in loaded.problems:
             log.error("%s", problem)
-        self._callers = Callers(self.manager, self._tokens())
+            self._audit.note("store", problem, wall_time=clock.wall().timestamp())
+        self._callers = Callers(self.manager, self._tokens(self._config))
         self._timers = Timers(self.manager, self._store)
         workloads = {one.id: one for one in self._config.workloads}
         self.manager.load(
@@ -87,14 +89,17 @@ class Standalone:
                 dirty=frozenset(workloads),
             )
         )
+        self._end_sessions_of_strangers()
 
-    def _tokens(self) -> Tokens:
+    def _tokens(self, config: StandaloneConfig) -> Tokens:
         sidecars = [
-            SidecarIdentity(workload.id, instance)
-            for workload in self._config.workloads
-            for instance in workload.instances
+            SidecarIdentity(workload.id, instance) for workload in config.workloads for instance in workload.instances
         ]
-        return issue(self._state, list(self._config.users), sidecars)
+        return issue(self._state, list(config.users), sidecars)
+
+    def _end_sessions_of_strangers(self) -> None:
+        """Who is taken out of the file may no more go on than come back."""
+        self.manager.owe(lambda: sessions.keep_users(self.manager.state, self._config.users))
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Future[Address] | None = None) -> None:
         """Serve until `stop`. Raises OSError when the port is taken."""
@@ -168,21 +173,26 @@ class Standalone:
         """Take over what changed in the file; what is wrong with it is logged, and the last good one stays."""
         try:
             fresh = load(self._file)
+            tokens = self._tokens(fresh)
         except ConfigError as error:
             log.error("the changed file is not used: %s", error)
+            return
+        except OSError as error:
+            log.error("the changed file is not used: its tokens can't be kept: %s; make room and save it again", error)
             return
         if fresh.listen != self._config.listen:
             log.warning("listen: %s takes effect when the manager is started anew", fresh.listen)
         if fresh.settings != self._config.settings:
             log.info("settings: %s", fresh.settings)
         before = {one.id: one for one in self._config.workloads}
-        self._config = fresh
-        self.manager.settings = fresh.settings
-        self._callers.tokens = self._tokens()
         after = {one.id: one for one in fresh.workloads}
         changed: dict[WorkloadId, Workload | None] = {
             key: after.get(key) for key in before.keys() | after.keys() if before.get(key) != after.get(key)
         }
+        self._callers.tokens = tokens
+        self.manager.change_settings(fresh.settings)
+        self._config = fresh
         if changed:
             log.info("changed workloads: %s", ", ".join(map(str, sorted(changed))))
             self.manager.commit(Change(workloads=changed, dirty=frozenset(changed)))
+        self._end_sessions_of_strangers()

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from xds.registry.change import Change
 from xds.registry.errors import NotFoundError
-from xds.registry.intercept import Intercept
+from xds.registry.intercept import Intercept, InterceptSpec
 from xds.registry.session import Session
 from xds.registry.workload import Workload, WorkloadId
 
@@ -77,6 +77,14 @@ class State:
             return self.intercepts[key]
         except KeyError:
             raise NotFoundError(f"there is no intercept {key!r}; `byway list --all` shows them") from None
+
+    def lost(self, spec: InterceptSpec, port: int = 0) -> str:
+        """The workload, or the port of it, that is needed for a port (0: for any) and isn't there; empty: all is."""
+        workload = self.workloads.get(spec.workload)
+        if workload is None:
+            return str(spec.workload)
+        gone = [one.port for one in spec.ports if port in {0, one.port} and workload.port(one.port) is None]
+        return f"port {gone[0]} of {spec.workload}" if gone else ""
 
     def named(self, session: str, name: str) -> Intercept | None:
         """A session's intercept of that name."""

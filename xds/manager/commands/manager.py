@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xds.manager.commands.options import parse_address
+from xds.manager.commands.options import parse_listener
 from xds.paths import StateDir
 from xds.registry.workload import Address
 from xds.terminal.options import state_option
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     help="Run without Kubernetes; the file says which workloads there are.",
 )
 @click.option(
-    "--listen", callback=parse_address, metavar="HOST:PORT", help="Where to listen, instead of where the file says."
+    "--listen", callback=parse_listener, metavar="HOST:PORT", help="Where to listen, instead of where the file says."
 )
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 @state_option

@@ -30,3 +30,14 @@ def parse_address(_ctx: click.Context, _param: click.Parameter, value: str | Non
     except ValueError:
         raise click.BadParameter(f"{value!r} is not of the form HOST:PORT with an IP address") from None
     return Address(host.strip("[]"), number)
+
+
+def parse_listener(ctx: click.Context, param: click.Parameter, value: str | None) -> Address | None:
+    """Read HOST:PORT, where the manager may listen."""
+    address = parse_address(ctx, param, value)
+    if address is not None and not ipaddress.ip_address(address.host).is_loopback:
+        raise click.BadParameter(
+            f"{value!r} is no loopback address: standalone mode has no TLS, so tokens would cross the network in the "
+            f"clear; give 127.0.0.1:{address.port}"
+        )
+    return address

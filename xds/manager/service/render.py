@@ -103,6 +103,8 @@ class Renderer:
         """Why the laptop doesn't answer on a port (0: on any of them); None where it does."""
         if not intercept.disposition.routed:
             return f"the intercept is {intercept.disposition}"
+        if lost := self._manager.state.lost(intercept.spec, port):
+            return f"{lost} is not there any more"
         if not session.present:
             return f"the laptop {session.host} is away"
         for mapping in intercept.spec.ports:
