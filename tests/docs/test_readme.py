@@ -109,4 +109,9 @@ def check_the_tour(said: str) -> None:
     dead = said_after(said, "curl --silent --include --header 'x-user: me' http://127.0.0.1:21081/")
     assert "served-by=cluster" in dead
     assert '"instance": "orders-1"' in dead
+    assert "differs only in upper and lower case" in said_after(
+        said, "byway explain orders 'GET /refunds?x=1' -H 'x-user: Me'"
+    )
+    assert "Your intercept orders" in said_after(said, "byway explain orders 'GET /' -H 'x-user: me' --live")
+    assert "Nothing is in the way." in said_after(said, "byway why orders")
     assert "SYNCED" in said_after(said, "xdsctl status")

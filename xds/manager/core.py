@@ -270,14 +270,15 @@ class Manager:
         known = self.state.intercepts
         return sorted(key for key in published if key in known and known[key].disposition is Disposition.PENDING)
 
-    def begin_asking(self, key: WorkloadId, port: int) -> str:
+    def begin_asking(self, key: WorkloadId, port: int) -> tuple[str, int]:
         """Give every route of a workload's port a twin that says its name to requests that bear the returned token.
 
-        Raises TooManyError. Whoever calls takes them away again with `end_asking`.
+        They are there from the returned revision on. Raises TooManyError. Whoever calls takes them away again with
+        `end_asking`.
         """
         token = self.askers.add(key, port)
         self._publish(key)
-        return token
+        return token, self._required.get(key, 0)
 
     def end_asking(self, key: WorkloadId, token: str) -> None:
         """Take the twins of a token away."""
@@ -288,11 +289,11 @@ class Manager:
         """The intercepts of a workload that its sidecars are to be given now."""
         return self._rollouts[key].publication() if key in self._rollouts else frozenset()
 
-    def lagging(self, key: WorkloadId) -> list[Lag]:
-        """Live sidecars of a workload that have not acknowledged its newest state."""
+    def lagging(self, key: WorkloadId, revision: int | None = None) -> list[Lag]:
+        """Live sidecars of a workload that have not acknowledged its newest state, or that of a revision."""
         if self.server is None:
             return []
-        lags = self.server.lagging(str(key), self._required.get(key, 0), HEEDED)
+        lags = self.server.lagging(str(key), self._required.get(key, 0) if revision is None else revision, HEEDED)
         return [lag for lag in lags if lag.type_url in AWAITED or lag.state is not SyncState.NACKED]
 
     async def in_force(self, keys: Iterable[WorkloadId], *, seconds: float) -> bool:

@@ -268,12 +268,14 @@ def _process(facts: Facts) -> Stage:
 def _reported(mapping: PortMapping, report: TargetReport) -> str:
     if not report.detail:
         return f"{mapping.target} is {report.health}"
-    return report.detail if str(mapping.target) in report.detail else f"{mapping.target}: {report.detail}"
+    # After a semicolon it says what to do.
+    detail = report.detail.partition("; ")[0]
+    return detail if str(mapping.target) in detail else f"{mapping.target}: {detail}"
 
 
 def _process_advice(mapping: PortMapping, report: TargetReport) -> str:
     if report.health is TargetHealth.STOPPED:
-        return "continue it: `fg` in its terminal, or `kill -CONT` and its process id"
+        return report.detail.partition("; ")[2] or "continue it: `fg` in its terminal, or `kill -CONT` from elsewhere"
     return (
         f"start your process so that it listens on {mapping.target}; if it listens on another port, "
         "`byway intercept --port` names that"

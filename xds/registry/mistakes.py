@@ -164,7 +164,7 @@ def _values(condition: Condition, request: Request) -> list[str]:  # noqa: PLR09
 def _value_hints(condition: Condition, value: str) -> Iterator[str]:
     if _ignoring_case(condition, value):
         yield f"{value} differs only in upper and lower case, which counts"
-    elif _holds(condition, [value.strip(), value.strip("\"'")]):
+    elif compare(condition, value.strip(" \t\"'")):
         yield f"{value} has quotes or blanks around it, which count"
     elif condition.op is not Op.REGEX and "".join(value.split()) == "".join(condition.value.split()):
         yield f"{value} differs only in blanks, which count"

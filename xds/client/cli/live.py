@@ -62,13 +62,14 @@ async def _ask(channel: grpc.aio.Channel, request: ExplainRequest) -> tuple[Expl
         question = reply.live
         if question is None:
             return reply, []
-        return reply, list(await asyncio.gather(*(_ask_one(question, one, until) for one in question.instances)))
+        return reply, list(await asyncio.gather(*(ask_one(question, one, until) for one in question.instances)))
     finally:
         # The manager takes the twins away when the call ends.
         call.cancel()  # type: ignore[attr-defined]  # it is a call of grpc.aio
 
 
-async def _ask_one(question: LiveQuestion, instance: LiveInstance, until: float) -> LiveAnswer:
+async def ask_one(question: LiveQuestion, instance: LiveInstance, until: float) -> LiveAnswer:
+    """Ask one sidecar, unless it is later than `until` (monotonic clock, seconds) by then."""
     if instance.obstacle:
         return LiveAnswer(instance.instance, problem=instance.obstacle, asked=False)
     try:

@@ -21,7 +21,7 @@ from xds.registry.example import describe_request
 from xds.registry.explain import Candidate, Explanation, Verdict, explain
 from xds.registry.intercept import Kind
 from xds.registry.request import Request
-from xds.registry.requestline import head, parse_request
+from xds.registry.requestline import as_routed, head, parse_request
 from xds.registry.session import Session
 from xds.registry.workload import Port, Workload
 
@@ -56,13 +56,13 @@ class Explaining:
             yield self._reply(workload, port, asked)
             return
         try:
-            token = manager.begin_asking(workload.id, port.number)
+            token, revision = manager.begin_asking(workload.id, port.number)
         except TooManyError as error:
             raise CallError(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)) from None
         try:
             await manager.in_force([workload.id], seconds=IN_FORCE)
             reply = self._reply(workload, port, asked)
-            reply.live = self._question(workload, port, asked, token, reply.winner)
+            reply.live = self._question(workload, port, asked, reply.winner, token, revision)
             yield reply
             await asyncio.sleep(LASTS)
         finally:
@@ -73,7 +73,7 @@ class Explaining:
         found = explain(
             manager.state.of_workload(workload.id),
             port.number,
-            request,
+            as_routed(request),
             session=self._session.id,
             published=manager.published(workload.id),
         )
@@ -120,8 +120,10 @@ class Explaining:
                 lost.setdefault(name, f"your intercept {name!r} was ended by {one.by} {age} ago: {one.text}")
         return list(lost.values())
 
-    def _question(self, workload: Workload, port: Port, request: Request, token: str, winner: str) -> v1.LiveQuestion:
-        states = {one.instance: one for one in self._renderer.sidecars(workload)}
+    def _question(
+        self, workload: Workload, port: Port, request: Request, winner: str, token: str, revision: int
+    ) -> v1.LiveQuestion:
+        states = {one.instance: one for one in self._renderer.sidecars(workload, revision)}
         known = self._manager.askers.knows(workload.id, token)
         return v1.LiveQuestion(
             token=token,

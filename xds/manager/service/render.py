@@ -126,10 +126,10 @@ class Renderer:
         workload = self._manager.state.workloads.get(intercept.spec.workload)
         return list(self.sidecars(workload)) if workload else []
 
-    def sidecars(self, workload: Workload) -> Iterable[v1.SidecarState]:
-        """How far the sidecar of each instance is with the workload's newest state."""
+    def sidecars(self, workload: Workload, revision: int | None = None) -> Iterable[v1.SidecarState]:
+        """How far the sidecar of each instance is with the workload's newest state, or that of a revision."""
         connected = self._manager.connected(workload.id)
-        lagging = {lag.stream.view.node: lag for lag in self._manager.lagging(workload.id)}
+        lagging = {lag.stream.view.node: lag for lag in self._manager.lagging(workload.id, revision)}
         for instance in workload.instances:
             node = names.node(workload.id, instance)
             lag = lagging.get(node)

@@ -131,10 +131,13 @@ class Why:
                 continue
             for type_url in AWAITED:
                 status = client.types.get(type_url)
-                newest = self._manager.store.snapshot(client.stream.view, type_url).revision
-                if status is None or (
-                    status.acked_revision < newest and (not status.last_sent or status.last_sent.revision < newest)
-                ):
+                snapshot = self._manager.store.snapshot(client.stream.view, type_url)
+                if status is None:
+                    if snapshot.resources:
+                        return False
+                    continue
+                last = status.last_sent.revision if status.last_sent else 0
+                if max(status.acked_revision, last) < snapshot.revision:
                     return False
         return True
 
