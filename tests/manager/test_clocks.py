@@ -207,15 +207,13 @@ class TestExpiry:
         with refused(grpc.StatusCode.UNAUTHENTICATED, "the session has ended"):
             await ann.list()
 
-    async def test_whoever_attends_is_told_that_it_ended_and_why(self, there: Running) -> None:
+    async def test_whoever_attends_is_told_that_it_ended(self, there: Running) -> None:
         ann = await there.connect()
         await ann.create("hers", "x-user=a")
         async with attending(ann, idle_seconds=lambda: 25 * HOUR) as notices:
             there.manager.clock.step(24.1 * HOUR)
             tick(there)
             await until(lambda: notices[-1].session is None)
-        texts = [one.text for notice in notices for one in notice.notifications]
-        assert any("grpc.connectionTTL" in text for text in texts)
         assert not there.manager.state.intercepts
         assert ann.id not in there.manager.mailboxes
         await until(lambda: ann.id not in there.manager.attended)

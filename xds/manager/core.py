@@ -105,9 +105,9 @@ class Manager:
         for key in change.dirty:
             self._publish(key)
         self._tell(change)
-        for key, what in self._lost(change.workloads).items():
-            if what != lost.get(key, ""):
-                intercept = self.state.intercepts[key]
+        for one, what in self._lost(change.workloads).items():
+            if what != lost.get(one, ""):
+                intercept = self.state.intercepts[one]
                 self.tell(intercept.session, place_message(intercept, what))
 
     def _lost(self, workloads: Iterable[WorkloadId]) -> dict[str, str]:
@@ -178,8 +178,12 @@ class Manager:
 
     def _tell(self, change: Change) -> None:
         sessions = set(change.sessions) | {one.session for one in change.intercepts.values() if one}
+        ended = {key for key, value in change.sessions.items() if value is None}
         for event in change.events:
             sessions.add(event.session.id)
+            if event.intercept is not None and event.session.id in ended:
+                # That the session has ended says it all.
+                continue
             if told := message(event):
                 self.mailboxes[event.session.id].messages.append(told)
         for workload in change.dirty:

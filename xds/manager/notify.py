@@ -15,10 +15,11 @@ KEPT = 50
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One sentence for a user."""
+    """One sentence for a user; after the `last` one there is no session to tell anything more."""
 
     text: str
     warning: bool = False
+    last: bool = False
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ def message(event: Event) -> Message | None:
 
 def _of_session(event: Event) -> Message | None:
     if event.kind is EventKind.SESSION_ENDED and event.by != event.session.owner:
-        return Message(f"your session was ended: {event.text}", warning=True)
+        return Message(f"your session was ended: {event.text}", warning=True, last=True)
     return None
 
 

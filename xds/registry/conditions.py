@@ -87,14 +87,17 @@ def parse_match(flags: HttpFlags, *, key_name: str, key_value: str) -> Match | N
     return Match.of(conditions)
 
 
-def to_flags(match: Match) -> list[str]:
+def to_flags(match: Match, *, key_name: str = "") -> list[str]:
     """The match as the flags that would ask for it, one word per element (`shlex.join` prints a command line).
 
-    The key field prints as `--http-header auto`, whoever's value it has.
+    The key field prints as `--http-header auto`, whoever's value it has; where another one than `key_name` is the key
+    field now, as `auto (x-the-old-one)`, which says what it is and can't be asked for any more.
     """
     words: list[str] = []
     for condition in match.conditions:
-        words += [flag_of(condition.field, condition.op), text_of(condition)]
+        field = condition.field
+        old = key_name and field.kind is FieldKind.KEY and field.name != key_name.lower()
+        words += [flag_of(field, condition.op), text_of(condition) + (f" ({field.name})" if old else "")]
     kinds = {condition.field.kind for condition in match.conditions}
     if not kinds & {FieldKind.HEADER, FieldKind.AUTHORITY, FieldKind.BAGGAGE, FieldKind.KEY}:
         words += ["--http-header", ALL]

@@ -14,7 +14,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -238,6 +238,9 @@ class Link:
             self._session_at = time.monotonic()
             ports = (port for intercept in notice.session.intercepts for port in intercept.ports)
             self.prober.watch([port.target for port in ports if port.target is not None])
+        if notice.key_name and self.reply is not None:
+            # The manager's setting may have changed since Connect.
+            self.reply = replace(self.reply, key_name=notice.key_name, key_value=notice.key_value)
         self.notifications.add(notice.notifications)
 
     def _settle(self, verdict: Verdict) -> None:

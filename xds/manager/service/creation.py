@@ -26,8 +26,10 @@ from xds.manager.tokens import key_value, new_id
 from xds.registry import intercepts
 from xds.registry.comparison import Comparison
 from xds.registry.example import describe_request
+from xds.registry.explain import why_before
 from xds.registry.intercept import Disposition, Intercept
 from xds.registry.overlap import Warn
+from xds.registry.precedence import in_order
 from xds.registry.session import Session
 
 PATIENCE = 30.0
@@ -85,7 +87,9 @@ class Creation:
             )
             self._former = former
             manager.commit(change, peer=self._peer)
-        return [_warning(other, warn) for other, warn in warnings]
+        newcomer = change.intercepts[self._key]
+        assert newcomer is not None
+        return [_warning(newcomer, other, warn) for other, warn in warnings]
 
     async def _follow(self, patience: float, warnings: list[str]) -> AsyncGenerator[v1.InterceptProgress]:
         manager = self._manager
@@ -133,11 +137,15 @@ class Creation:
         manager.owe(partial(undo, by=self._session.owner, text=text), peer=self._peer)
 
 
-def _warning(other: Intercept, warn: Warn) -> str:
+def _warning(newcomer: Intercept, other: Intercept, warn: Warn) -> str:
+    whose = "your own intercept" if other.session == newcomer.session else "intercept"
+    owner = "" if other.session == newcomer.session else f" of {other.owner}"
     witness = f", such as {describe_request(warn.witness)}" if warn.witness else ""
+    first, second = in_order([newcomer, other])
+    wins = "this one" if first is newcomer else f"{other.spec.name!r}"
     return (
-        f"some requests also match intercept {other.spec.name!r} of {other.owner}{witness}; "
-        "those go where precedence says (more conditions first, then the older intercept)"
+        f"some requests also match {whose} {other.spec.name!r}{owner}{witness}; "
+        f"those go to {wins}: {why_before(first, second)}"
     )
 
 

@@ -15,11 +15,10 @@ from xds.manager.recent import TooManyError
 from xds.manager.service.callers import CallError
 from xds.manager.service.read import find_workload, http_port
 from xds.manager.service.render import Renderer
-from xds.registry.conditions import flag_of, text_of, to_flags
+from xds.registry.conditions import flag_of, text_of
 from xds.registry.conflict import duration
 from xds.registry.example import describe_request
 from xds.registry.explain import Candidate, Explanation, Verdict, explain
-from xds.registry.intercept import Kind
 from xds.registry.request import Request
 from xds.registry.requestline import as_routed, head, parse_request
 from xds.registry.session import Session
@@ -98,7 +97,7 @@ class Explaining:
             name=intercept.spec.name,
             owner=intercept.owner,
             mine=mine,
-            match_flags=to_flags(intercept.spec.match) if intercept.spec.kind is Kind.PERSONAL else [],
+            match_flags=self._renderer.match_flags(intercept),
             kind=intercept.spec.kind,
             shared=intercept.spec.shared,
             verdict=VERDICTS[candidate.verdict],

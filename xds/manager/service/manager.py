@@ -27,6 +27,7 @@ from xds.registry.session import Session
 IN_FORCE = 2.0
 """Seconds to wait until no sidecar sends anything to a laptop that left; one that is stuck doesn't hold up its user."""
 HOST_LIMIT = 100
+REASON_LIMIT = 300
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -194,7 +195,8 @@ class ManagerService:
         self._callers.admin(context)
         intercept = self._manager.state.intercept(request.intercept_id)
         shown = self._renderer.intercept(intercept, mine=False)
-        text = f"revoked: {request.reason}" if request.reason else "revoked"
+        reason = _reason(request.reason)
+        text = f"revoked: {reason}" if reason else "revoked"
         change = intercepts.end(self._manager.state, intercept.id, by="the administrator", text=text)
         self._manager.commit(change, peer=context.peer())
         await self._manager.in_force(change.dirty, seconds=IN_FORCE)
@@ -235,6 +237,17 @@ def _host(text: str) -> str:
         raise CallError(
             grpc.StatusCode.INVALID_ARGUMENT,
             f"--host: {text[:HOST_LIMIT]!r} must be printable, without blanks and @, of {HOST_LIMIT} at most",
+        )
+    return text
+
+
+def _reason(text: str) -> str:
+    """A reason that its reader's terminal and log only show: no control characters, no end of line."""
+    text = text.strip()
+    if len(text) > REASON_LIMIT or not text.isprintable():
+        raise CallError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"--reason: it must be one printable line of {REASON_LIMIT} characters at most",
         )
     return text
 

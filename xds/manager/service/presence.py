@@ -11,6 +11,7 @@ from xds.api.byway.manager import v1
 from xds.manager.core import Manager
 from xds.manager.notify import Message
 from xds.manager.service.render import TARGET_HEALTH, Renderer
+from xds.manager.tokens import key_value
 from xds.registry import errors, sessions
 from xds.registry.intercept import Target
 from xds.registry.session import Session, TargetReport
@@ -29,6 +30,7 @@ class Attendance:
         self._manager = manager
         self._renderer = renderer
         self._key = session.id
+        self._user = session.user
         self._epoch = 0
 
     async def run(self, words: AsyncIterator[v1.Presence]) -> AsyncGenerator[v1.Notice]:
@@ -102,7 +104,10 @@ class Attendance:
             messages = mailbox.take()
             yield v1.Notice(
                 session=self._renderer.session(session) if session else None,
-                notifications=[_notification(message) for message in messages],
+                # The last of them is said by the error, too.
+                notifications=[_notification(message) for message in messages if not message.last],
+                key_name=self._manager.settings.default_header,
+                key_value=key_value(self._user),
             )
             if session is None:
                 raise errors.NotFoundError(f"the session has ended{_reason(messages)}")
@@ -112,7 +117,8 @@ class Attendance:
                 await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 change.cancel()
-            if listening.done():
+            # Where the session has ended, a word that came too late must not be answered before the reason is told.
+            if listening.done() and self._key in self._manager.state.sessions:
                 listening.result()
                 return
 
@@ -123,4 +129,4 @@ def _notification(message: Message) -> v1.Notification:
 
 
 def _reason(messages: list[Message]) -> str:
-    return "".join(f"; {message.text}" for message in messages if message.warning)
+    return "".join(f"; {message.text}" for message in messages if message.last)

@@ -10,9 +10,9 @@ from xds.manager.core import Manager
 from xds.registry import sessions
 from xds.registry.conditions import to_flags
 from xds.registry.example import curl_args
-from xds.registry.intercept import Intercept, PortMapping
+from xds.registry.intercept import Intercept, Kind, PortMapping
 from xds.registry.session import Session, TargetHealth, TargetReport
-from xds.registry.workload import Workload
+from xds.registry.workload import AppProtocol, Workload
 from xds.serve.status import SyncState
 
 TARGET_STATES = {
@@ -60,7 +60,7 @@ class Renderer:
             name=intercept.spec.name,
             workload=str(intercept.spec.workload),
             ports=[self._port(intercept, mapping, session) for mapping in intercept.spec.ports],
-            match_flags=to_flags(intercept.spec.match) if intercept.spec.kind == "personal" else [],
+            match_flags=self.match_flags(intercept),
             kind=intercept.spec.kind,
             shared=intercept.spec.shared,
             when_down=intercept.spec.when_down,
@@ -73,19 +73,36 @@ class Renderer:
             displaced_by=displaced.owner if displaced else "",
             displaced_seconds=max(0.0, self._manager.clock.now() - displaced.since) if displaced else 0.0,
             sidecars=self._sidecars(intercept),
-            curl_args=(curl_args(intercept.spec.match, base="") or [])[1:],
+            curl_args=self._curl_args(intercept),
             mine=mine,
             base_url=self._base_url(intercept),
         )
 
+    def _curl_args(self, intercept: Intercept) -> list[str]:
+        if not any(self._curls(intercept, mapping.port) for mapping in intercept.spec.ports):
+            return []
+        return (curl_args(intercept.spec.match, base="") or [])[1:]
+
+    def match_flags(self, intercept: Intercept) -> list[str]:
+        """The flags that ask for what an intercept takes; none where it takes everything."""
+        if intercept.spec.kind is not Kind.PERSONAL:
+            return []
+        return to_flags(intercept.spec.match, key_name=self._manager.settings.default_header)
+
     def _base_url(self, intercept: Intercept) -> str:
-        """Where the sidecar of an instance listens; empty without instances."""
+        """Where the sidecar of an instance listens; empty without instances, and where curl can't send a request."""
         workload = self._manager.state.workloads.get(intercept.spec.workload)
         for instance in workload.instances.values() if workload else ():
             for mapping in intercept.spec.ports:
-                if mapping.port in instance.listen:
+                if mapping.port in instance.listen and self._curls(intercept, mapping.port):
                     return f"http://{instance.listen[mapping.port]}"
         return ""
+
+    def _curls(self, intercept: Intercept, number: int) -> bool:
+        """Whether a request of curl's makes sense on a port: gRPC has no use for one, nor has what isn't HTTP."""
+        workload = self._manager.state.workloads.get(intercept.spec.workload)
+        port = workload.port(number) if workload else None
+        return port is not None and port.protocol.may_be_http and port.protocol is not AppProtocol.GRPC
 
     def _port(self, intercept: Intercept, mapping: PortMapping, session: Session | None) -> v1.PortMapping:
         workload = self._manager.state.workloads.get(intercept.spec.workload)

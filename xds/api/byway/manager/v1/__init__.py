@@ -280,8 +280,8 @@ class ConnectRequest(betterproto2.Message):
 
     adopt: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
     """
-    Where the user has a session on this host whose token is lost: adopt it (its intercepts stay) instead of opening
-    a new one beside it.
+    Where the user has a session on this host whose token is lost and that no laptop attends: adopt it (its intercepts
+    stay) instead of opening a new one beside it.
     """
 
 
@@ -748,6 +748,13 @@ class Notice(betterproto2.Message):
     """
     What happened since the last notice that the user should hear of.
     """
+
+    key_name: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The header of `--http-header auto` by the settings of now, and this user's value of it.
+    """
+
+    key_value: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
 
 
 default_message_pool.register_message("byway.manager.v1", "Notice", Notice)
