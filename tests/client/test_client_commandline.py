@@ -9,13 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.client.laptop import Laptop
 from xds.client.cli import envfiles
-from xds.client.cli.app import ABSENT, run
+from xds.client.cli.app import ABSENT, cli, run
 from xds.client.cli.portflag import PortFlag, parse_port, parse_ports
 from xds.client.cli.telepresence import FLAGS
 from xds.terminal.ending import wanted_format
@@ -37,12 +38,22 @@ def failing(capsys: pytest.CaptureFixture[str], words: str) -> tuple[int, str]:
     return code, printed.err.removesuffix("\n")
 
 
-@pytest.mark.parametrize("flag", sorted(FLAGS))
+@pytest.mark.parametrize(("command", "flag"), [(command, flag) for command, flags in FLAGS.items() for flag in flags])
 @pytest.mark.parametrize("shape", ["{}", "{}=x", "{} x"])
-def test_telepresences_flags_are_known_by_name(capsys: pytest.CaptureFixture[str], flag: str, shape: str) -> None:
-    code, said = failing(capsys, f"intercept orders --port 8080 {shape.format(flag)}")
+def test_telepresences_flags_are_known_by_name(
+    capsys: pytest.CaptureFixture[str], command: str, flag: str, shape: str
+) -> None:
+    words = "orders --port 8080" if command == "intercept" else ""
+    code, said = failing(capsys, f"{command} {words} {shape.format(flag)}")
     assert code == 2
-    assert said.startswith(f"Error: byway intercept {flag}: not yet")
+    assert said.startswith(f"Error: byway {command} {flag}: not yet")
+
+
+@pytest.mark.parametrize(("command", "flags"), FLAGS.items())
+def test_no_flag_that_byway_has_is_called_absent(command: str, flags: dict[str, str]) -> None:
+    known = cli.get_command(click.Context(cli), command)
+    assert known is not None
+    assert not {word for option in known.params for word in option.opts} & flags.keys()
 
 
 @pytest.mark.parametrize("command", sorted(ABSENT))
@@ -92,6 +103,16 @@ def test_without_a_daemon_every_command_says_how_to_get_one(capsys: pytest.Captu
             "--port localhost:80: 'localhost' is not a port number; "
             "--address IP says where your process listens, if not on localhost",
         ),
+        ("intercept a -p 17901/udp", "--port 17901/udp: UDP: not yet; Byway intercepts HTTP and TCP"),
+        ("intercept a -p 53:53/UDP", "--port 53:53/UDP: UDP: not yet; Byway intercepts HTTP and TCP"),
+        (
+            "intercept a -p 80 --timeout nan",
+            "invalid value for '--timeout': 'nan' is not a number of seconds; see `byway intercept --help`",
+        ),
+        (
+            "connect --timeout inf",
+            "invalid value for '--timeout': inf is not in the range 0.1<=x<=86400.0; see `byway connect --help`",
+        ),
         (
             "intercept a -p 80 -p 81",
             "two --port flags name no port of the workload; give each its own, as LOCAL:REMOTE",
@@ -134,7 +155,6 @@ def test_a_format_after_the_command_to_run_is_the_commands() -> None:
         ("8080:http", PortFlag(8080, "http")),
         ("8080:80", PortFlag(8080, "80")),
         ("8080:80/tcp", PortFlag(8080, "80")),
-        ("53:53/udp", PortFlag(53, "53/udp")),
     ],
 )
 def test_ports_are_local_then_remote(text: str, flag: PortFlag) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,20 @@ from xds.terminal.output import FORMATS
 F = TypeVar("F", bound=Callable[..., Any])
 
 STATE_ENV = "BYWAY_STATE"
+
+
+class Seconds(click.FloatRange):
+    """A duration in seconds, from a tenth to a day: `nan` and `inf` are floats too, but nobody waits so long."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0.1, max=86_400.0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Raises click.BadParameter."""
+        number: float = click.FLOAT.convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return float(super().convert(value, param, ctx))
 
 
 def _state(ctx: click.Context, param: click.Parameter, value: Path | None) -> StateDir:  # noqa: ARG001  click's shape

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import getpass
 import ipaddress
+import os
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from xds.client.cli.telepresence import KnowingCommand
 from xds.paths import StateDir
 from xds.terminal.failure import FailureError, usage
-from xds.terminal.options import common
+from xds.terminal.options import Seconds, common
 from xds.terminal.output import data, is_data, show
 
 if TYPE_CHECKING:
     from xds.api.byway.daemon.v1 import GetStatusReply
 
 
-@click.command(short_help="Connect this laptop to a manager.")
+@click.command(cls=KnowingCommand, short_help="Connect this laptop to a manager.")
 @click.option("--manager", metavar="HOST:PORT", help="The manager.  [default: the one that runs on this machine]")
 @click.option(
     "--token-file",
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--user", metavar="NAME", help="Whose token of this machine's manager to use.  [default: $USER]")
 @click.option("--address", metavar="IP", help="Where sidecars reach this laptop.  [default: where it calls from]")
 @click.option("--host", metavar="NAME", help="This laptop's name, for people.  [default: its host name]")
-@click.option("--timeout", type=click.FloatRange(min=0.1), default=5.0, metavar="SECONDS", help="How long to try.")
+@click.option("--timeout", type=Seconds(), default=5.0, metavar="SECONDS", help="How long to try.  [default: 5]")
 @common
 def connect(
     manager: str | None,
@@ -60,7 +62,7 @@ def connect(
     check_address(address)
     running = running_status(state)
     if running is not None and running.state not in {"refused", "ended"}:
-        check_same(running, manager=manager, user=user)
+        check_same(running, manager=manager, user=user, token_file=token_file, host=host, address=address)
         options = None
     else:
         options = DaemonOptions(
@@ -140,14 +142,33 @@ def running_status(state: StateDir) -> GetStatusReply | None:
     return call_daemon(state, get_status) if daemon_answers(state) else None
 
 
-def check_same(running: GetStatusReply, *, manager: str | None, user: str | None) -> None:
+def check_same(
+    running: GetStatusReply,
+    *,
+    manager: str | None,
+    user: str | None,
+    token_file: Path | None,
+    host: str | None,
+    address: str | None,
+) -> None:
     """A daemon runs; was it meant? Raises FailureError."""
-    wanted = [("--manager", manager, running.manager_address), ("--user", user, running.user)]
+    wanted = [
+        ("--manager", manager, running.manager_address),
+        # Not known before the manager has answered.
+        ("--user", user, running.user or user),
+        ("--token-file", token_file and _real(token_file), _real(Path(running.token_file))),
+        ("--host", host, running.host),
+        ("--address", address, running.address),
+    ]
     for flag, given, actual in wanted:
-        if given is not None and actual and given != actual:
+        if given is not None and given != actual:
             who = f" as {running.user}@{running.host}" if running.user else ""
             message = f"already connected to {running.manager_address}{who}, which is not {flag} {given}"
             raise FailureError(message, hint="run `byway quit` first", code="already_connected")
+
+
+def _real(path: Path) -> str:
+    return os.path.realpath(path.expanduser())
 
 
 def sentence(status: GetStatusReply, *, already: bool) -> str:

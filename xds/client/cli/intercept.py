@@ -8,15 +8,15 @@ from typing import Any
 import click
 
 from xds.client.cli.completion import complete_workload
-from xds.client.cli.telepresence import without_harmless
+from xds.client.cli.telepresence import KnowingCommand
 from xds.paths import StateDir
 from xds.terminal.failure import usage
-from xds.terminal.options import common
+from xds.terminal.options import Seconds, common
 
 COMMAND_KEY = "byway.command"
 
 
-class InterceptCommand(click.Command):
+class InterceptCommand(KnowingCommand):
     """Keeps what follows `--` apart: it is a command with flags of its own."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -26,7 +26,7 @@ class InterceptCommand(click.Command):
             args, ctx.meta[COMMAND_KEY] = args[:at], tuple(args[at + 1 :])
             if not ctx.meta[COMMAND_KEY]:
                 raise usage("there is no command after --", hint="leave -- out, or give the command to run")
-        return super().parse_args(ctx, without_harmless(args))
+        return super().parse_args(ctx, args)
 
 
 def the_workload(words: tuple[str, ...], workload: str | None) -> tuple[str, str]:
@@ -72,7 +72,7 @@ def the_workload(words: tuple[str, ...], workload: str | None) -> tuple[str, str
               help="Write the workload's environment here, for shells and docker.")  # fmt: skip
 @click.option("-j", "--env-json", type=click.Path(path_type=Path), metavar="FILE",
               help="Write the workload's environment here, as JSON.")  # fmt: skip
-@click.option("--timeout", type=click.FloatRange(min=0.1), default=30.0, metavar="SECONDS",
+@click.option("--timeout", type=Seconds(), default=30.0, metavar="SECONDS",
               help="How long to wait for the sidecars.  [default: 30]")  # fmt: skip
 @common
 @click.pass_context

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from xds.client.cli.telepresence import KnowingCommand
 from xds.paths import StateDir
 from xds.terminal.options import common
 from xds.terminal.output import data, is_data, note, show
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from xds.api.byway.manager.v1 import Intercept, Workload
 
 
-@click.command("list", short_help="List workloads, or intercepts.")
+@click.command("list", cls=KnowingCommand, short_help="List workloads, or intercepts.")
 @click.option("-n", "--namespace", default="", metavar="NAMESPACE", help="Of this namespace only.")
 @click.option("-i", "--intercepts", is_flag=True, help="List your intercepts instead of workloads.")
 @click.option("-a", "--all", "everybody", is_flag=True, help="List everybody's intercepts.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xds.terminal.failure import usage
+from xds.terminal.failure import not_yet, usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,8 @@ def parse_port(text: str) -> PortFlag:
     """Read one `--port`. Raises FailureError that names the flag."""
     local, colon, remote = text.partition(":")
     flag = f"--port {text}"
+    if text.lower().endswith("/udp"):
+        raise not_yet(f"{flag}: UDP", hint="Byway intercepts HTTP and TCP")
     if not local.isascii() or not local.isdigit():
         if not colon:
             raise usage(f"{flag}: it begins with the port on your laptop, a number", hint=f"--port 8080:{text}?")

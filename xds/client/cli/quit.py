@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from xds.client.cli.telepresence import KnowingCommand
 from xds.paths import StateDir
 from xds.terminal.options import common
 from xds.terminal.output import data, is_data, show, warn
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from xds.client.daemon.session_file import SavedSession
 
 
-@click.command("quit", short_help="End the session and its intercepts.")
+@click.command("quit", cls=KnowingCommand, short_help="End the session and its intercepts.")
 @click.option("-s", "--stop-daemons", is_flag=True, hidden=True, help="As Telepresence spells it; always done.")
 @click.option("--keep-session", is_flag=True, help="Stop the daemon only; the session waits for the next connect.")
 @common
