@@ -51,6 +51,9 @@ def main() -> int:
         stage.differences.append(str(error))
         console.print(f"✗ {error}", style="bold red")
     finally:
+        # Another Ctrl-C would leave the daemons running, which are processes of their own.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         world.stop()
         if stage.differences and not keep:
             keep = True
