@@ -151,7 +151,7 @@ async def test_a_newer_epoch_is_final(connected: Laptop, manager: FakeManager) -
     status = (await connected.byway("status", "-o", "json")).json
     assert status["state"] == "refused"
     assert status["detail"] == (
-        "another daemon has taken over this session (epoch 7 is newer); run `byway connect` here to take it back"
+        "another daemon has taken over this session (epoch 7 is newer); run `byway connect` to connect here again"
     )
     asked = len(manager.connects)
     listing = await connected.byway("list")

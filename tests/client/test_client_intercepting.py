@@ -131,7 +131,7 @@ async def test_a_conflict_comes_with_its_own_exit_code_and_details(connected: La
 async def test_a_status_of_the_manager_becomes_an_exit_code(connected: Laptop, manager: FakeManager) -> None:
     expected = {
         grpc.StatusCode.INVALID_ARGUMENT: 2,
-        grpc.StatusCode.NOT_FOUND: 1,
+        grpc.StatusCode.NOT_FOUND: 2,
         grpc.StatusCode.ALREADY_EXISTS: 4,
         grpc.StatusCode.DEADLINE_EXCEEDED: 5,
         grpc.StatusCode.UNIMPLEMENTED: 2,

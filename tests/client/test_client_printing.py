@@ -26,8 +26,8 @@ from xds.api.byway.manager.v1 import (
     Workload,
 )
 from xds.client.cli import follow
+from xds.client.cli.announcement import summary
 from xds.client.cli.app import COMMANDS, SECTIONS, cli
-from xds.client.cli.creation import summary
 from xds.client.cli.status import status_data, status_text
 from xds.client.cli.views import intercept_data, intercepts_table, workload_data, workloads_table
 from xds.terminal.output import data, pairs, table, width

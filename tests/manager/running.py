@@ -16,11 +16,11 @@ import pytest
 from tests.serve.client import ADS, DeltaClient
 from xds.api.byway.manager import v1
 from xds.api.rpc import Metadata, bearer
+from xds.api.services import CONFLICT_KEY
 from xds.api.services import Manager as Methods
 from xds.client.channel import manager_channel
 from xds.manager.core import Manager
 from xds.manager.process import Standalone
-from xds.manager.service.callers import CONFLICT_KEY
 from xds.paths import StateDir
 from xds.registry import sessions
 from xds.serve.resource import CLUSTER, LISTENER, ROUTE

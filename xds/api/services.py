@@ -6,6 +6,9 @@ from xds.api.byway.daemon import v1 as daemon
 from xds.api.byway.manager import v1 as manager
 from xds.api.rpc import BidiStream, ServerStream, Unary
 
+CONFLICT_KEY = "byway-conflict-bin"
+"""The trailing metadata that says what an intercept is in conflict with: a Conflict."""
+
 
 class Manager:
     """byway.manager.v1.Manager"""
@@ -40,4 +43,7 @@ class Daemon:
 
     NAME = "byway.daemon.v1.Daemon"
     GET_STATUS = Unary(f"/{NAME}/GetStatus", daemon.GetStatusRequest, daemon.GetStatusReply)
+    TAKE_NOTIFICATIONS = ServerStream(
+        f"/{NAME}/TakeNotifications", daemon.TakeNotificationsRequest, daemon.PastNotification
+    )
     STOP = Unary(f"/{NAME}/Stop", daemon.StopRequest, daemon.StopReply)

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 
+def plain(text: str) -> str:
+    """Somebody else's words as one line that can't steer a terminal, nor reorder what stands beside it.
+
+    Controls and format characters (ECMA-48 sequences, Unicode's bidirectional overrides) become U+FFFD, runs of white
+    space a blank.
+    """
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in " ".join(text.split()))
+
+
 def duration(seconds: float) -> str:
     """Two units at most, rounded: `5s`, `2m30s`, `12m`, `23h59m`, `2d4h`. Negative counts as zero."""
     whole = max(0, round(seconds))

@@ -8,10 +8,13 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from xds.api.services import CONFLICT_KEY
 from xds.client.channel import socket_channel
+from xds.client.cli.bell import show_waiting
 from xds.client.files import LaptopFiles, SocketPathTooLongError
 from xds.paths import StateDir
 from xds.terminal.failure import Exit, FailureError, not_connected, usage
+from xds.terminal.words import plain
 
 import grpc.aio  # isort: skip  after xds.client.channel, which sets its environment
 
@@ -24,7 +27,6 @@ CALL_TIMEOUT = 10.0
 """Seconds that a call which only asks may take."""
 DAEMON_GONE = ("Socket closed", "Stream removed", "Connection reset", "failed to connect to all addresses")
 """How gRPC begins about a socket whose owner has gone; the daemon's own messages are sentences."""
-CONFLICT_KEY = "byway-conflict-bin"
 
 
 def socket_address(state: StateDir) -> str:
@@ -48,11 +50,16 @@ def daemon_answers(state: StateDir) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def daemon_channel(state: StateDir) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to the daemon. Raises FailureError where there is no daemon; errors of calls become FailureErrors."""
+async def daemon_channel(state: StateDir, *, bell: bool = True) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to the daemon; first shows, with `bell`, the notifications that no terminal has shown yet.
+
+    Raises FailureError where there is no daemon; errors of calls become FailureErrors.
+    """
     if not daemon_answers(state):
         raise not_connected()
     async with socket_channel(socket_address(state)) as channel:
+        if bell:
+            await show_waiting(channel)
         try:
             yield channel
         except grpc.aio.AioRpcError as error:
@@ -100,7 +107,7 @@ def advised(message: str) -> bool:
 def failure_of(error: grpc.aio.AioRpcError) -> FailureError:
     """What a gRPC error means to the user."""
     code = error.code()
-    message = (error.details() or code.name.lower().replace("_", " ")).rstrip(".")
+    message = plain(error.details() or code.name.lower().replace("_", " ")).rstrip(".")
     hint = ""
     details: dict[str, object] = {}
     if code is grpc.StatusCode.FAILED_PRECONDITION and (conflict := conflict_of(error)) is not None:

@@ -17,6 +17,7 @@ from xds.api.byway.daemon.v1 import GetStatusReply, GetStatusRequest, StopReques
 from xds.api.services import Daemon
 from xds.client import spawn
 from xds.client.cli.api import CALL_TIMEOUT, daemon_answers, daemon_channel
+from xds.client.cli.bell import show_waiting
 from xds.client.files import ALREADY_RUNNING, LaptopFiles
 from xds.paths import StateDir
 from xds.terminal.failure import Exit, FailureError, not_connected
@@ -93,10 +94,11 @@ async def wait_connected(state: StateDir, check: Callable[[], None], *, timeout:
                 if daemon_answers(state):
                     if status is None:
                         limit.reschedule(asyncio.get_running_loop().time() + timeout)
-                    async with daemon_channel(state) as channel:
+                    async with daemon_channel(state, bell=False) as channel:
                         status = await get_status(channel)
-                    if status.state == "connected":
-                        return status, waited
+                        if status.state == "connected":
+                            await show_waiting(channel)
+                            return status, waited
                     if status.state in {"refused", "ended"}:
                         raise FailureError(status.detail, code=status.state, exit_code=Exit.FAILED)
                 waited = True

@@ -1,16 +1,16 @@
 """Creates an intercept, follows it until the sidecars have confirmed, and runs the user's command inside it.
 
 Ctrl-C before the end takes everything back: cancelling the call makes the manager do so, and where the last message was
-already on its way the intercept is left by name.
+already on its way the intercept is left by name. A second Ctrl-C changes nothing: the first is being obeyed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import shlex
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,21 +25,20 @@ from xds.api.byway.manager.v1 import (
     InterceptProgress,
     ListInterceptsRequest,
     MatchFlags,
-    SidecarStateState,
     Target,
     TargetStateState,
 )
 from xds.api.services import Manager
-from xds.client.cli import envfiles
+from xds.client.cli import bell, envfiles
+from xds.client.cli.announcement import announce
 from xds.client.cli.api import CALL_TIMEOUT, advised, daemon_channel, failure_of
 from xds.client.cli.follow import Follower
 from xds.client.cli.leave import leave_one
 from xds.client.cli.portflag import parse_ports
 from xds.client.cli.runner import Signals, check_command, ignore, run_command
-from xds.client.cli.views import acknowledged, intercept_data, match_text, port_text
 from xds.paths import StateDir
 from xds.terminal.failure import Exit, FailureError
-from xds.terminal.output import data, is_data, note, show, styled, warn
+from xds.terminal.output import is_data, note, warn
 
 LOOK = 1.5
 LOOK_INTERVAL = 0.05
@@ -119,6 +118,8 @@ async def _create(state: StateDir, wishes: Wishes) -> int:
         assert task is not None
 
         def take_back(number: signal.Signals) -> None:  # noqa: ARG001  whichever
+            # Another one would cancel the clean-up, and leave the intercept behind.
+            signals.react = ignore
             task.cancel()
 
         signals.react = take_back
@@ -129,8 +130,26 @@ async def _create(state: StateDir, wishes: Wishes) -> int:
             if signals.first is None:
                 raise
             task.uncancel()
-            message = f"interrupted: nothing is left of the intercept of {wishes.workload}"
-            raise FailureError(message, code="interrupted", exit_code=128 + signals.first) from None
+            raise interrupted(wishes, signals.first, clean=True) from None
+        except LeftBehindError:
+            if signals.first is None:
+                raise
+            task.uncancel()
+            raise interrupted(wishes, signals.first, clean=False) from None
+
+
+class LeftBehindError(Exception):
+    """Interrupted, and the intercept may be there still; why was said."""
+
+
+def interrupted(wishes: Wishes, number: signal.Signals, *, clean: bool) -> FailureError:
+    """How an interrupted creation ends."""
+    message = f"interrupted: nothing is left of the intercept of {wishes.workload}"
+    hint = ""
+    if not clean:
+        message = f"interrupted: the intercept of {wishes.workload} may be left"
+        hint = "see `byway list --intercepts`"
+    return FailureError(message, hint=hint, code="interrupted", exit_code=128 + number)
 
 
 async def _follow_and_run(channel: grpc.aio.Channel, wishes: Wishes, signals: Signals) -> int:
@@ -141,22 +160,34 @@ async def _follow_and_run(channel: grpc.aio.Channel, wishes: Wishes, signals: Si
         intercept = await looked_at(channel, intercept)
         environment = {**progress.environment, envfiles.INTERCEPT_ID: intercept.id}
         warnings = envfiles.write_files(environment, wishes.env_file, wishes.env_json)
-        announce(wishes, intercept, [*progress.warnings, *warnings])
+        # What was announced stays; with a command, signals are the command's from here on.
+        signals.react = ignore
+        announce(intercept, [*progress.warnings, *warnings], output=wishes.output)
         if not wishes.command:
             return Exit.OK
-        code = await run_command(wishes.command, environment, signals)
+        async with bell.ringing(channel):
+            code = await run_command(wishes.command, environment, signals)
+    except asyncio.CancelledError:
+        if await leave_quietly(channel, intercept.name) is Left.FAILED:
+            raise LeftBehindError from None
+        raise
     except BaseException:
-        await asyncio.shield(leave_quietly(channel, intercept.name))
+        signals.react = ignore
+        await leave_quietly(channel, intercept.name)
         raise
     # From here on the end is near anyway; a second Ctrl-C must not leave the intercept behind.
     signals.react = ignore
-    if await leave_quietly(channel, intercept.name) and not is_data(wishes.output):
+    if await leave_quietly(channel, intercept.name) is Left.ENDED and not is_data(wishes.output):
         note(f"Left {intercept.name}")
     return code
 
 
 async def follow(channel: grpc.aio.Channel, wishes: Wishes) -> InterceptProgress:
-    """Create the intercept and wait for its last message. Raises FailureError; leaves nothing behind when it does."""
+    """Create the intercept and wait for its last message.
+
+    Raises FailureError; leaves nothing behind when it does, unless it says otherwise. Cancelled it takes everything
+    back; raises LeftBehindError where that failed.
+    """
     before = {each.id for each in await own_intercepts(channel)}
     call = cast("Any", Manager.CREATE_INTERCEPT(channel, wishes.request(), timeout=wishes.timeout + GRACE))
     last: InterceptProgress | None = None
@@ -169,15 +200,13 @@ async def follow(channel: grpc.aio.Channel, wishes: Wishes) -> InterceptProgress
         raise creation_failure(error, wishes) from error
     except asyncio.CancelledError:
         call.cancel()
-        await asyncio.shield(take_back(channel, wishes, before))
+        if not await take_back(channel, wishes, before):
+            raise LeftBehindError from None
         raise
     finally:
         call.cancel()
     if last is None or last.intercept is None or not last.done:
         raise FailureError("the manager ended the call without a result", hint="see `byway list --intercepts`")
-    if last.intercept.disposition == "rejected":
-        await leave_quietly(channel, last.intercept.name)
-        raise FailureError(f"Envoy refused the intercept: {last.intercept.reason}", code="rejected")
     return last
 
 
@@ -187,25 +216,32 @@ async def own_intercepts(channel: grpc.aio.Channel) -> list[Intercept]:
     return list(reply.intercepts)
 
 
-async def take_back(channel: grpc.aio.Channel, wishes: Wishes, before: set[str]) -> None:
-    """End what a cancelled call created: the manager does, unless its last message was already on the way to us."""
+async def take_back(channel: grpc.aio.Channel, wishes: Wishes, before: set[str]) -> bool:
+    """End what a cancelled call created: the manager does, unless its last message was already on the way to us.
+
+    Returns whether it is known to be gone; says why not.
+    """
     name = wishes.name or wishes.workload.rpartition("/")[2]
     try:
         created = [each for each in await own_intercepts(channel) if each.name == name and each.id not in before]
     except grpc.aio.AioRpcError as error:
         warn(f"could not find out whether {name} is gone ({failure_of(error).message}); see `byway list --intercepts`")
-        return
-    for each in created:
-        await leave_quietly(channel, each.name)
+        return False
+    left = [await leave_quietly(channel, each.name) for each in created]
+    return Left.FAILED not in left
 
 
 async def looked_at(channel: grpc.aio.Channel, intercept: Intercept) -> Intercept:
-    """The intercept once the daemon has looked at its targets, which begins with its creation: who answers is known."""
+    """The intercept once the daemon has looked at its targets, which begins with its creation: who answers is known.
+
+    The sidecars stay as they confirmed it: what the daemon says of the targets is another push, for them to confirm.
+    """
     with contextlib.suppress(TimeoutError, grpc.aio.AioRpcError):
         async with asyncio.timeout(LOOK):
             while any(port.target_state == TargetStateState.UNKNOWN for port in intercept.ports):
-                current = await own_intercepts(channel)
-                intercept = next((one for one in current if one.id == intercept.id), intercept)
+                for one in await own_intercepts(channel):
+                    if one.id == intercept.id:
+                        intercept = replace(one, sidecars=intercept.sidecars, disposition=intercept.disposition)
                 await asyncio.sleep(LOOK_INTERVAL)
     return intercept
 
@@ -224,71 +260,34 @@ def creation_failure(error: grpc.aio.AioRpcError, wishes: Wishes) -> FailureErro
     elif code is grpc.StatusCode.ABORTED:
         # Ended or displaced by somebody while it was being created; the session is well.
         failure.code, failure.exit_code = "aborted", int(Exit.FAILED)
-    elif code is grpc.StatusCode.NOT_FOUND and not advised(failure.message):
-        failure.hint = "see `byway list`"
+    elif code is grpc.StatusCode.UNAVAILABLE and not failure.message.startswith(("not connected", "the daemon ended")):
+        # Nobody can tell whether the manager had made it when it went away.
+        failure.hint = f"the intercept of {wishes.workload} may exist: see `byway list --intercepts`"
+    elif code is grpc.StatusCode.NOT_FOUND:
+        failure.exit_code = int(Exit.USAGE)
+        if not advised(failure.message):
+            failure.hint = "see `byway list`"
     elif code is grpc.StatusCode.ALREADY_EXISTS and not advised(failure.message):
         failure.hint = "give it another name with --name, or `byway leave` the old one"
     return failure
 
 
-async def leave_quietly(channel: grpc.aio.Channel, name: str) -> bool:
+class Left(Enum):
+    """How an intercept was left."""
+
+    ENDED = auto()
+    GONE = auto()
+    """It had ended already."""
+    FAILED = auto()
+
+
+async def leave_quietly(channel: grpc.aio.Channel, name: str) -> Left:
     """End an intercept that may be gone already; says so where it could not be ended."""
     try:
         await leave_one(channel, name)
     except FailureError as failure:
-        if failure.code != "not_found":
-            warn(f"could not leave {name}: {failure}")
-        return False
-    return True
-
-
-def curl_line(intercept: Intercept) -> str:
-    """A command line that makes a request which matches; empty where the manager gave none."""
-    if not intercept.curl_args:
-        return ""
-    *arguments, path = intercept.curl_args
-    return shlex.join(["curl", *arguments, f"{intercept.base_url or _in_cluster(intercept)}{path}"])
-
-
-def _in_cluster(intercept: Intercept) -> str:
-    """The workload as other pods know it."""
-    namespace, _, name = intercept.workload.split("/")
-    port = intercept.ports[0].port if intercept.ports else 80
-    return f"http://{name}.{namespace}:{port}"
-
-
-def announce(wishes: Wishes, intercept: Intercept, warnings: list[str]) -> None:
-    """Say what is intercepted, and who answers now."""
-    curl = curl_line(intercept)
-    if is_data(wishes.output):
-        show(data({"intercept": intercept_data(intercept), "warnings": warnings, "curl": curl}, wishes.output))
-        return
-    show(summary(intercept))
-    for text in warnings:
-        warn(text)
-    if curl:
-        show(f"Try it:\n  {curl}\n")
-
-
-def summary(intercept: Intercept) -> str:
-    """The intercept in a few lines."""
-    kind = f"{intercept.kind}, shared" if intercept.shared else intercept.kind
-    answered = styled(intercept.answered_by, fg="green" if intercept.laptop_answers else "yellow")
-    down = "503 from the sidecar" if intercept.when_down == "fail" else "the cluster answers"
-    lines = [
-        ("Port" if len(intercept.ports) == 1 else "Ports", ", ".join(port_text(port) for port in intercept.ports)),
-        ("Match", match_text(intercept)),
-        ("Answered by", answered),
-        ("When down", down),
-        ("Sidecars", sidecars_text(intercept)),
-    ]
-    head = f"Intercepting {intercept.workload} as {intercept.name} ({kind}, {intercept.id})\n"
-    return head + "".join(f"  {label + ':':<13}{value}\n" for label, value in lines)
-
-
-def sidecars_text(intercept: Intercept) -> str:
-    """How many sidecars have it."""
-    absent = sum(each.state == SidecarStateState.ABSENT for each in intercept.sidecars)
-    if absent == len(intercept.sidecars):
-        return "none is connected now; each gets it when it connects"
-    return f"{acknowledged(intercept)} confirmed" + (f", {absent} not connected" if absent else "")
+        if failure.code == "not_found":
+            return Left.GONE
+        warn(f"could not leave {name}: {failure}")
+        return Left.FAILED
+    return Left.ENDED

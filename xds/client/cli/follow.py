@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from xds.api.byway.manager.v1 import Intercept, SidecarState, SidecarStateState
+from xds.terminal.words import plain
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -30,7 +31,9 @@ def line(sidecar: SidecarState) -> str:
         SidecarStateState.NACKED: "refused",
     }
     state = SidecarStateState(sidecar.state)
-    return f"  {MARKS[state]} {sidecar.instance}  {words[state]}" + (f": {sidecar.detail}" if sidecar.detail else "")
+    return f"  {MARKS[state]} {sidecar.instance}  {words[state]}" + (
+        f": {plain(sidecar.detail)}" if sidecar.detail else ""
+    )
 
 
 def lines(intercept: Intercept) -> list[str]:

@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
 from typing import Self
 
 from xds.terminal.failure import FailureError, usage
@@ -44,15 +45,25 @@ def ignore(number: signal.Signals) -> None:
 
 
 class Signals:
-    """A context in which signals that would end us are reacted to, in a way that may change meanwhile."""
+    """A context in which signals that would end us are reacted to, in a way that may change meanwhile.
+
+    After it they are ignored: what was to be done is done and said, and Python's own end must not turn it into another
+    exit code.
+    """
 
     def __init__(self) -> None:
         self.react: Callable[[signal.Signals], None] = ignore
         self.first: signal.Signals | None = None
 
     def __enter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+
+        def pass_on(number: int, _: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self._received, signal.Signals(number))
+
+        # Not loop.add_signal_handler: between its removal and the next handler a signal would end us.
         for number in HANDLED:
-            asyncio.get_running_loop().add_signal_handler(number, self._received, number)
+            signal.signal(number, pass_on)
         return self
 
     def _received(self, number: signal.Signals) -> None:
@@ -61,7 +72,7 @@ class Signals:
 
     def __exit__(self, *error: object) -> None:
         for number in HANDLED:
-            asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
 
 def merged(environment: Mapping[str, str]) -> dict[str, str]:

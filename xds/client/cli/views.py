@@ -16,7 +16,7 @@ from xds.api.byway.manager.v1 import (
 )
 from xds.client.words import target
 from xds.terminal.output import styled, table
-from xds.terminal.words import duration
+from xds.terminal.words import duration, plain
 
 
 def seconds(value: float) -> float:
@@ -150,7 +150,7 @@ def state_text(intercept: Intercept) -> str:
         by = f" by {intercept.displaced_by}" if intercept.displaced_by else ""
         return styled(f"displaced{by} {duration(intercept.displaced_seconds)} ago", fg="yellow")
     if intercept.disposition == "rejected":
-        return styled(f"rejected: {intercept.reason}" if intercept.reason else "rejected", fg="red")
+        return styled(f"rejected: {plain(intercept.reason)}" if intercept.reason else "rejected", fg="red")
     return styled(intercept.disposition, fg="green" if intercept.disposition == "active" else "yellow")
 
 
@@ -182,7 +182,7 @@ def intercepts_table(intercepts: Iterable[Intercept], *, wide: bool, owners: boo
         headings += ["KIND", "WHEN DOWN", "SIDECARS", *([] if owners else ["ID"])]
     rows = []
     for each in intercepts:
-        answered = styled(each.answered_by, fg="green" if each.laptop_answers else "yellow")
+        answered = styled(plain(each.answered_by), fg="green" if each.laptop_answers else "yellow")
         ports = ", ".join(port_text(port) for port in each.ports)
         row = [each.name, each.workload, ports, match_text(each), state_text(each), answered]
         if owners:

@@ -1,4 +1,5 @@
-"""What the user should hear of: kept for `byway status`, written to the log, shown on the desktop where that works."""
+"""What the user should hear of: kept for `byway status`, written to the log, shown on the desktop where that works, and
+handed out once to whichever command line has a terminal to show it on."""
 
 from __future__ import annotations
 
@@ -10,15 +11,18 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from xds.api.byway.daemon.v1 import PastNotification
 from xds.api.byway.manager.v1 import Notification, NotificationLevel
+from xds.terminal.words import plain
 
 log = logging.getLogger(__name__)
 
 KEPT = 50
 DESKTOP_TIMEOUT = 5.0
+Told = tuple[float, str, bool]
+"""When (by the clock), what, and whether it is a warning."""
 
 
 def desktop_command(text: str) -> list[str] | None:
@@ -56,7 +60,9 @@ class Notifications:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._past: deque[tuple[float, str, bool]] = deque(maxlen=KEPT)
+        self._past: deque[Told] = deque(maxlen=KEPT)
+        self._waiting: deque[Told] = deque(maxlen=KEPT)
+        self._more = asyncio.Event()
         self._showing: set[asyncio.Task[None]] = set()
 
     def add(self, notifications: Iterable[Notification]) -> None:
@@ -65,8 +71,12 @@ class Notifications:
             self.tell(each.text, warning=each.level == NotificationLevel.WARNING)
 
     def tell(self, text: str, *, warning: bool) -> None:
-        """Tell the user one thing."""
-        self._past.append((self._clock(), text, warning))
+        """Tell the user one thing. Others had a hand in the text: what could steer a terminal is taken out of it."""
+        text = plain(text)
+        told = (self._clock(), text, warning)
+        self._past.append(told)
+        self._waiting.append(told)
+        self._more.set()
         log.log(logging.WARNING if warning else logging.INFO, "notification: %s", text)
         if command := desktop_command(text):
             task = asyncio.create_task(show_on_desktop(command))
@@ -75,5 +85,18 @@ class Notifications:
 
     def past(self) -> list[PastNotification]:
         """As the daemon's status gives them."""
-        now = self._clock()
-        return [PastNotification(seconds_ago=now - when, text=text, warning=warn) for when, text, warn in self._past]
+        return [self._message(told) for told in self._past]
+
+    async def take(self, *, follow: bool) -> AsyncIterator[PastNotification]:
+        """Each that was not taken yet; with `follow` those to come as well, until it is cancelled."""
+        while True:
+            while self._waiting:
+                yield self._message(self._waiting.popleft())
+            if not follow:
+                return
+            self._more.clear()
+            await self._more.wait()
+
+    def _message(self, told: Told) -> PastNotification:
+        when, text, warning = told
+        return PastNotification(seconds_ago=self._clock() - when, text=text, warning=warning)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any, cast
 
 import grpc.aio
 
 from xds import __version__
-from xds.api.byway.daemon.v1 import GetStatusReply, GetStatusRequest, StopReply, StopRequest
+from xds.api.byway.daemon.v1 import (
+    GetStatusReply,
+    GetStatusRequest,
+    PastNotification,
+    StopReply,
+    StopRequest,
+    TakeNotificationsRequest,
+)
 from xds.api.byway.manager.v1 import Session
 from xds.api.rpc import Context, Handlers
 from xds.api.services import Daemon
@@ -28,7 +35,13 @@ class DaemonService:
 
     def handlers(self) -> Handlers:
         """What the server registers."""
-        return Handlers([Daemon.GET_STATUS.handler(self.get_status), Daemon.STOP.handler(self.stop)])
+        return Handlers(
+            [
+                Daemon.GET_STATUS.handler(self.get_status),
+                Daemon.TAKE_NOTIFICATIONS.handler(self.take_notifications),
+                Daemon.STOP.handler(self.stop),
+            ]
+        )
 
     async def get_status(self, request: GetStatusRequest, context: Context) -> GetStatusReply:  # noqa: ARG002
         """All that `byway status` shows."""
@@ -44,12 +57,22 @@ class DaemonService:
             pid=os.getpid(),
             session=self._session(),
             notifications=link.notifications.past(),
+            token_file=str(link.config.token_file),
         )
         if reply is not None:
             status.manager_version, status.user = reply.manager_version, reply.user
             status.session_id, status.epoch = reply.session_id, reply.epoch
             status.key_name, status.key_value = reply.key_name, reply.key_value
         return status
+
+    async def take_notifications(
+        self,
+        request: TakeNotificationsRequest,
+        context: Context,  # noqa: ARG002  gRPC's shape
+    ) -> AsyncIterator[PastNotification]:
+        """What no terminal has shown yet."""
+        async for each in self._link.notifications.take(follow=request.follow):
+            yield each
 
     def _session(self) -> Session | None:
         session = self._link.session

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from grpc import StatusCode
+
+from xds.terminal.words import plain
 
 
 class LinkState(StrEnum):
@@ -34,9 +37,12 @@ class Verdict:
 AGAIN = "run `byway connect`"
 
 
+ADVICE = re.compile(r"; (?:run )?`byway [^;]*$")
+
+
 def said(details: str) -> str:
     """The manager's words without their advice, which follows in ours."""
-    return details.strip().rstrip(".").removesuffix(f"; {AGAIN}")
+    return ADVICE.sub("", plain(details).rstrip("."))
 
 
 REFUSALS = {StatusCode.PERMISSION_DENIED, StatusCode.INVALID_ARGUMENT, StatusCode.FAILED_PRECONDITION}
@@ -54,7 +60,7 @@ def unreachable(manager: str, details: str) -> str:
     elif not details or "socket closed" in text or "goaway" in text or "reset" in text or "stream removed" in text:
         reason = "the connection was lost"
     else:
-        reason = details
+        reason = plain(details)
     return f"the manager at {manager} can't be reached: {reason}"
 
 
@@ -71,9 +77,9 @@ def judge_connect(code: StatusCode, details: str, *, manager: str, token_file: P
             return ended(details)
         case StatusCode.UNIMPLEMENTED:
             text = f"what answers at {manager} is not a Byway manager, or one too old for this client"
-            return Verdict(LinkState.REFUSED, f"{text} ({details}); check --manager, then {AGAIN}")
+            return Verdict(LinkState.REFUSED, f"{text} ({plain(details)}); check --manager, then {AGAIN}")
         case _ if code in REFUSALS:
-            return Verdict(LinkState.REFUSED, f"the manager at {manager} refuses: {details}; then {AGAIN}")
+            return Verdict(LinkState.REFUSED, f"the manager at {manager} refuses: {plain(details)}; then {AGAIN}")
         case _:
             return Verdict(LinkState.RECONNECTING, unreachable(manager, details))
 
@@ -89,16 +95,19 @@ def judge_attend(code: StatusCode, details: str, *, manager: str) -> Verdict:
         case StatusCode.NOT_FOUND:
             return ended(details)
         case _ if code in REFUSALS:
-            return Verdict(LinkState.REFUSED, f"the manager at {manager} refuses: {details}; {AGAIN}")
+            return Verdict(LinkState.REFUSED, f"the manager at {manager} refuses: {plain(details)}; {AGAIN}")
         case _:
             return Verdict(LinkState.RECONNECTING, unreachable(manager, details))
 
 
 def taken_over(details: str) -> Verdict:
-    """Two copies of a daemon must not take the session from each other for ever: the older one gives up."""
+    """Two copies of a daemon must not take the session from each other for ever: the older one gives up.
+
+    What connecting anew brings is the manager's to say: this session where our token is still its token, else another.
+    """
     why = f" ({said(details)})" if details else ""
     text = f"another daemon has taken over this session{why}"
-    return Verdict(LinkState.REFUSED, f"{text}; {AGAIN} here to take it back")
+    return Verdict(LinkState.REFUSED, f"{text}; {AGAIN} to connect here again")
 
 
 def ended(details: str) -> Verdict:

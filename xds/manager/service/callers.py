@@ -9,6 +9,7 @@ import grpc.aio
 
 from xds.api.byway.manager import v1
 from xds.api.rpc import Context, bearer_of
+from xds.api.services import CONFLICT_KEY
 from xds.manager.core import Manager
 from xds.manager.store import StoreError
 from xds.manager.tokens import Tokens, token_hash
@@ -27,7 +28,6 @@ STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (ConditionError, grpc.StatusCode.INVALID_ARGUMENT),
     (StoreError, grpc.StatusCode.RESOURCE_EXHAUSTED),
 )
-CONFLICT_KEY = "byway-conflict-bin"
 
 
 class CallError(Exception):

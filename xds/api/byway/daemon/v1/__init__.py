@@ -9,6 +9,7 @@ __all__ = (
     "PastNotification",
     "StopReply",
     "StopRequest",
+    "TakeNotificationsRequest",
 )
 
 from dataclasses import dataclass
@@ -62,6 +63,11 @@ class GetStatusReply(betterproto2.Message):
     The newest last.
     """
 
+    token_file: "str" = betterproto2.field(16, betterproto2.TYPE_STRING)
+    """
+    Where the user's token is read from.
+    """
+
 
 default_message_pool.register_message("byway.daemon.v1", "GetStatusReply", GetStatusReply)
 
@@ -108,6 +114,17 @@ class StopRequest(betterproto2.Message):
 
 
 default_message_pool.register_message("byway.daemon.v1", "StopRequest", StopRequest)
+
+
+@dataclass(eq=False, repr=False)
+class TakeNotificationsRequest(betterproto2.Message):
+    follow: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+    """
+    Go on with those to come, until the call is cancelled.
+    """
+
+
+default_message_pool.register_message("byway.daemon.v1", "TakeNotificationsRequest", TakeNotificationsRequest)
 
 
 from ...manager import v1 as __manager__v1__
