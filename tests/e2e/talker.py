@@ -1,4 +1,7 @@
-"""A protocol that is not HTTP, in which the server speaks first: a banner, then every byte back, and a farewell."""
+"""A protocol that is not HTTP, in which the server speaks first: a banner, then every byte back, and a farewell.
+
+On `quit` the server has nothing more to say, and listens to the end.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from types import TracebackType
 
 PATIENCE = 10.0
 PIECE = 64 << 10
+QUIT = b"quit\n"
 
 
 class Talker:
@@ -18,7 +22,9 @@ class Talker:
     def __init__(self, name: str, *, port: int = 0) -> None:
         self.name = name
         self.port = port
-        self.live: set[asyncio.StreamWriter] = set()
+        self.live: list[asyncio.StreamWriter] = []
+        self.heard: asyncio.Future[bytes] = asyncio.Future()
+        """What came after `quit`."""
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Talker:
@@ -35,18 +41,23 @@ class Talker:
             writer.transport.abort()
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.live.add(writer)
+        self.live.append(writer)
         digest = hashlib.sha256()
         with suppress(OSError):
             writer.write(banner(self.name))
             async for piece in pieces(reader):
+                if piece == QUIT:
+                    writer.write_eof()
+                    self.heard.set_result(await reader.read())
+                    break
                 digest.update(piece)
                 writer.write(piece)
                 await writer.drain()
-            # The client has nothing more to say, but goes on listening.
-            writer.write(farewell(self.name, digest.hexdigest()))
-            await writer.drain()
-        self.live.discard(writer)
+            else:
+                # The client has nothing more to say, but goes on listening.
+                writer.write(farewell(self.name, digest.hexdigest()))
+                await writer.drain()
+        self.live.remove(writer)
         writer.close()
 
 
@@ -87,11 +98,13 @@ class Line:
             self.writer.write(data)
             return await self.reader.readexactly(len(data)) == data
 
-    async def ends(self) -> bytes:
-        """Wait for the end; returns what came before."""
-        with suppress(OSError):
-            return b"".join([piece async for piece in pieces(self.reader)])
-        return b""
+    async def ends(self) -> str:
+        """Wait for the end, before which nothing may come: `complete`, or `reset`."""
+        try:
+            assert await self.reader.read() == b""
+        except ConnectionResetError:
+            return "reset"
+        return "complete"
 
     async def exchange(self, data: Iterable[bytes]) -> tuple[str, str, bytes]:
         """Send all of it and half-close, reading meanwhile. Returns the digests both ways, and the last line."""

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import struct
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from demo.world import Instance, Workload, World, free_port
 from tests.e2e.api_laptop import ApiLaptop
 from tests.e2e.http1 import ask
 from tests.e2e.stage import ENDS_WITHIN, LEAVES_WITHIN, RETURNS_WITHIN
-from tests.e2e.talker import Line, Talker, asks, farewell
+from tests.e2e.talker import QUIT, Line, Talker, asks, farewell
 from tests.e2e.test_laptop_death import black_hole
 from xds.api.byway.manager.v1 import TargetStateState
 
@@ -30,7 +32,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 DECLARED = {"redis": "tcp", "vault": "tls", "odd": ""}
 UP, AWAY, UNKNOWN = TargetStateState.LISTENING, TargetStateState.NOT_LISTENING, TargetStateState.UNKNOWN
 PROMPT = 0.5
-"""Seconds within which a connection ends on a machine with other things to do, where nobody waits for a time limit."""
+"""Seconds within which something is done on a machine with other things to do, where nobody waits for a time limit."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -70,10 +72,11 @@ async def laptop() -> AsyncIterator[Talker]:
         yield one
 
 
-async def until(port: int, who: str, *, within: float) -> float:
+async def until(port: int, who: str, *, instead_of: str, within: float) -> float:
     """Connect again and again until that one answers. Returns the seconds that it took."""
     began = time.monotonic()
-    while await asks(port) != who:
+    while (found := await asks(port)) != who:
+        assert found == instead_of
         assert time.monotonic() - began < within + 5, f"{who!r} does not answer"
         await asyncio.sleep(0.01)
     took = time.monotonic() - began
@@ -84,7 +87,8 @@ async def until(port: int, who: str, *, within: float) -> float:
 async def take(alice: ApiLaptop, workload: str, target: int, state: TargetStateState = UP, **wishes: Any) -> None:
     """Alice's global intercept, which ends with her session."""
     alice.say(target, state)
-    await alice.intercept(workload, workload, target, **wishes)
+    made = await alice.intercept(workload, workload, target, **wishes)
+    assert bool(made.curl_args) == (DECLARED[workload] == ""), "an example request, where there may be requests"
 
 
 @pytest.mark.parametrize("name", DECLARED)
@@ -114,12 +118,12 @@ async def test_what_is_under_way_at_the_laptop_ends_with_the_intercept(
     line = await Line.to(world.port("redis"))
     await alice.leave("redis")
     async with asyncio.timeout(2 * ENDS_WITHIN):
-        assert await line.ends() == b""
+        assert await line.ends() == "reset"
 
 
 @pytest.mark.parametrize("who", ["app", "laptop", "away"])
 async def test_each_side_may_end_before_the_other_does(
-    world: World, alice: ApiLaptop, laptop: Talker, who: str
+    world: World, alice: ApiLaptop, laptop: Talker, apps: dict[str, Talker], who: str
 ) -> None:
     if who != "app":
         await take(alice, "redis", laptop.port, AWAY if who == "away" else UP)
@@ -128,6 +132,39 @@ async def test_each_side_may_end_before_the_other_does(
     assert sent == back
     assert line.who == ("laptop" if who == "laptop" else "app")
     assert last == farewell(line.who, sent)
+    line = await Line.to(world.port("redis"))
+    line.writer.write(QUIT)
+    assert await line.ends() == "complete"
+    line.writer.write(b"and another thing")
+    line.writer.write_eof()
+    server = laptop if who == "laptop" else apps["redis"]
+    assert await asyncio.wait_for(server.heard, 5) == b"and another thing"
+    server.heard = asyncio.Future()
+
+
+@pytest.mark.parametrize("who", ["app", "laptop"])
+async def test_a_reset_is_passed_on_either_way(
+    world: World, alice: ApiLaptop, laptop: Talker, apps: dict[str, Talker], who: str
+) -> None:
+    """To a protocol that ends a message with its connection, a clean end would look like a complete message."""
+    if who == "laptop":
+        await take(alice, "redis", laptop.port)
+    server = laptop if who == "laptop" else apps["redis"]
+    line = await Line.to(world.port("redis"))
+    reset(server.live[-1])
+    assert await asyncio.wait_for(line.ends(), 5) == "reset"
+    line = await Line.to(world.port("redis"))
+    writer = server.live[-1]
+    reset(line.writer)
+    with suppress(ConnectionResetError):
+        await asyncio.wait_for(writer.wait_closed(), 5)
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Break a connection off, so that the other side is told."""
+    at_once = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+    writer.transport.abort()
 
 
 @pytest.mark.parametrize("who", ["app", "laptop"])
@@ -167,16 +204,29 @@ async def test_no_connection_fails_while_intercepts_come_and_go(
 async def test_a_connection_that_the_laptop_refuses_goes_to_the_app(
     world: World, alice: ApiLaptop, name: str, record_property: Callable[[str, object], None]
 ) -> None:
-    """Before anybody can know that nobody listens there."""
+    """Before anybody can know that nobody listens there, and however long that takes."""
     await take(alice, name, free_port(), UNKNOWN)
     began = time.monotonic()
     assert await asks(world.port(name)) == "app"
     record_property("first answered after", time.monotonic() - began)
     assert Counter(await asyncio.gather(*(asks(world.port(name)) for _ in range(50)))) == {"app": 50}
-    async with Talker("laptop", port=free_port()) as late:
+    while time.monotonic() < began + 2.5:
+        assert await asks(world.port(name)) == "app"
+    async with Talker("laptop") as late:
         await alice.leave(name)
         await take(alice, name, late.port, UNKNOWN)
-        await until(world.port(name), "laptop", within=RETURNS_WITHIN)
+        await until(world.port(name), "laptop", instead_of="app", within=RETURNS_WITHIN)
+
+
+async def test_a_sidecar_that_starts_anew_takes_the_intercept_in(
+    world: World, alice: ApiLaptop, laptop: Talker
+) -> None:
+    workload = world.workload("vault")
+    await take(alice, "vault", laptop.port)
+    world.processes.kill("vault-1-sidecar")
+    world.start_sidecar(workload, workload.instances[0])
+    world.wait_for_sidecar(workload.instances[0])
+    assert await asks(world.port("vault")) == "laptop"
 
 
 async def test_a_laptop_that_neither_accepts_nor_refuses_is_given_up(world: World, alice: ApiLaptop) -> None:
@@ -214,15 +264,26 @@ async def test_what_is_under_way_ends_when_the_laptop_goes_away_and_new_connecti
     during = await Line.to(port)
     assert (before.who, during.who) == ("app", "laptop")
     alice.say(laptop.port, AWAY)
-    record_property("left after", await until(port, "app" if when_down == "cluster" else "", within=LEAVES_WITHIN))
+    instead = "app" if when_down == "cluster" else ""
+    record_property("left after", await until(port, instead, instead_of="laptop", within=LEAVES_WITHIN))
     began = time.monotonic()
     async with asyncio.timeout(ENDS_WITHIN):
-        assert await during.ends() == b""
+        assert await during.ends() == "reset"
     record_property("in flight ended after", time.monotonic() - began)
     alice.say(laptop.port, UP)
-    record_property("back after", await until(port, "laptop", within=RETURNS_WITHIN))
+    record_property("back after", await until(port, "laptop", instead_of=instead, within=RETURNS_WITHIN))
     assert await before.says(), "others do not notice"
     before.close()
+
+
+async def test_a_laptop_may_come_and_go_several_times_a_second(world: World, alice: ApiLaptop, laptop: Talker) -> None:
+    port = world.port("redis")
+    await take(alice, "redis", laptop.port)
+    for _ in range(4):
+        alice.say(laptop.port, AWAY)
+        await until(port, "app", instead_of="laptop", within=PROMPT)
+        alice.say(laptop.port, UP)
+        await until(port, "laptop", instead_of="app", within=PROMPT)
 
 
 async def test_an_undeclared_port_takes_requests_by_route_and_other_bytes_by_endpoint(

@@ -111,8 +111,12 @@ def _eds(name: str, connect_timeout: timedelta) -> Cluster:
         type=ClusterDiscoveryType.EDS,
         eds_cluster_config=ClusterEdsClusterConfig(eds_config=ads()),
         connect_timeout=connect_timeout,
-        # Without this Envoy goes on sending to an unhealthy laptop as soon as that is most of what it has.
-        common_lb_config=ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=0)),
+        common_lb_config=ClusterCommonLbConfig(
+            # Without this Envoy goes on sending to an unhealthy laptop as soon as that is most of what it has.
+            healthy_panic_threshold=Percent(value=0),
+            # By default a second change of health within a second is kept until that is over, or lost.
+            update_merge_window=timedelta(0),
+        ),
         circuit_breakers=CircuitBreakers(thresholds=[limits]),
         typed_extension_protocol_options=upstream_options(),
     )

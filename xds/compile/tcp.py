@@ -29,9 +29,11 @@ from xds.registry.intercept import Intercept
 from xds.registry.workload import Address
 
 TRIES = 8
-FIRST_PAUSE = timedelta(milliseconds=10)
+FIRST_PAUSE = timedelta(milliseconds=25)
 LONGEST_PAUSE = timedelta(milliseconds=100)
-"""Envoy waits for a random part of a pause that doubles: together a quarter of a second on average."""
+"""Envoy waits for a random part of a pause that doubles: together a third of a second on average. The first is long
+enough to have heard, in all likelihood, that a laptop is put aside.
+"""
 
 
 def tcp_proxy(stat_prefix: str, cluster: str) -> Filter:
