@@ -38,7 +38,7 @@ demo: install ## watch developers intercept the same service without seeing each
 .PHONY: demo
 
 test: install ## run every test: unit, golden, property and end-to-end with real Envoys (ARGS=-k name)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 MINUTES ?= 10
 soak: install ## the registry under random commands and comparisons for MINUTES (default 10; SEED repeats a round)
