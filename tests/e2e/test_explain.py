@@ -262,7 +262,7 @@ def test_a_process_that_does_not_listen(alice: Laptop) -> None:
         text = f"nothing listens on localhost:{port}; requests get 503 meanwhile (--when-down fail)"
         assert missing(reply) == ("process", text)
         done = byway(alice, "explain", ORDERS, "/", "-H", key_of(alice))
-        assert f"takes it, but nobody does, and the answer is 503: nothing listens on localhost:{port}.\n" in done.out
+        assert f"takes it, but nobody answers, it gets 503: nothing listens on localhost:{port}.\n" in done.out
 
 
 def test_a_process_that_is_stopped(alice: Laptop) -> None:

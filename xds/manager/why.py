@@ -53,8 +53,8 @@ class SidecarFacts:
 class Facts:
     """All that is known of an intercept. `now` in seconds of the registry's clock, as the times of the others.
 
-    `session` is None where it has ended, and `ended` where the intercept has. `workload` says whether the manager knows
-    the workload still, `compiled` on how many of its ports it is in what sidecars are to be given. `rival` is another
+    `session` is None where it has ended, and `ended` is set where the intercept has. `lost` is what it needs of its
+    workload and isn't there. `compiled` is whether it is in what sidecars are to be given. `rival` is another
     intercept that takes `example`. `http` is whether any of its ports may carry requests.
     """
 
@@ -62,7 +62,7 @@ class Facts:
     session: Session | None
     now: float
     ended: Ended | None = None
-    workload: bool = True
+    lost: str = ""
     compiled: bool = True
     sidecars: tuple[SidecarFacts, ...] = ()
     rival: Intercept | None = None
@@ -98,6 +98,8 @@ def _some(facts: Facts, stage: Stage) -> bool:
     """Whether a missing stage is missing at some sidecars alone, so that those after it matter to the others."""
     if stage.state is not State.MISSING or not facts.intercept.disposition.routed or facts.ended:
         return False
+    if stage.name == "compiled":
+        return facts.compiled
     good = {"sent": _is_sent, "acknowledged": _is_acknowledged}.get(stage.name)
     return good is not None and any(good(one) for one in facts.sidecars)
 
@@ -127,9 +129,9 @@ def _called(intercept: Intercept) -> str:
 
 def _compiled(facts: Facts) -> Stage:
     name = "compiled"
-    if not facts.workload:
-        text = f"the manager does not know {facts.intercept.spec.workload} any more"
-        return Stage(name, State.MISSING, text, "`byway list` shows what there is")
+    if facts.lost:
+        text = f"{facts.lost} is not there any more"
+        return Stage(name, State.MISSING, text, "`byway list` shows what there is; it goes on when that is back")
     if facts.intercept.disposition is Disposition.REJECTED:
         return Stage(name, State.DONE, "it was, until it was refused")
     if not facts.compiled:

@@ -105,7 +105,7 @@ def _result(reply: ExplainReply) -> str:
     if reply.answered_by == "laptop":
         return styled(f"{taken}: {'your' if winner.mine else 'that'} laptop answers.", fg="green")
     who, _, why = reply.answered_by.partition(": ")
-    answers = "nobody does, and the answer is 503" if who.startswith("nobody") else f"the {who} answers"
+    answers = "nobody answers, it gets 503" if who.startswith("nobody") else f"the {who} answers"
     return styled(f"{taken}, but {answers}: {why}.", fg="yellow")
 
 
@@ -114,7 +114,7 @@ def _candidate(one: Candidate, number: str) -> Iterator[str]:
     owner = "yours" if one.mine else one.owner
     match = " ".join(one.match_flags) or ("everything" + (" unclaimed" if one.shared else ""))
     yield f"{number}{styled(mark, fg=colour)} {one.name} ({one.id}, {owner}): {match}"
-    more = f" (and {one.more} more of its conditions fail)" if one.more else ""
+    more = f" ({one.more} more of its conditions fail{'s' if one.more == 1 else ''}, too)" if one.more else ""
     condition = f"{one.condition}: " if one.condition and len(one.match_flags) > 2 else ""
     yield f"      {condition}{one.why}{more}"
     yield from (f"      {styled('hint:', fg='cyan')} {hint}" for hint in one.hints)

@@ -54,7 +54,7 @@ class Why:
         intercept = facts.intercept
         return v1.WhyReply(
             intercept=self._renderer.intercept(intercept, mine=intercept.owner == self._session.owner),
-            stages=[_stage(one) for one in stages(facts)],
+            stages=[stage_message(one) for one in stages(facts)],
             counts=[
                 v1.RequestCount(
                     instance=one.instance,
@@ -79,7 +79,7 @@ class Why:
         workload = state.workloads.get(intercept.spec.workload)
         session = state.sessions.get(intercept.session)
         if workload is None:
-            return Facts(intercept, session, now, workload=False, compiled=False)
+            return Facts(intercept, session, now, lost=state.lost(intercept.spec), compiled=False)
         sidecars = await asyncio.gather(
             *(self._sidecar(workload, one, intercept) for one in sorted(workload.instances))
         )
@@ -88,6 +88,7 @@ class Why:
             intercept,
             session,
             self._manager.clock.now(),
+            lost=state.lost(intercept.spec),
             compiled=self._compiled(intercept, workload),
             sidecars=tuple(sidecars),
             rival=rival,
@@ -176,7 +177,8 @@ def _lag(state: SyncState) -> str:
     return "sent, not acknowledged" if state is SyncState.STALE else str(state).lower()
 
 
-def _stage(stage: Stage) -> v1.Stage:
+def stage_message(stage: Stage) -> v1.Stage:
+    """A stage as the API says it."""
     return v1.Stage(name=stage.name, state=STATES[stage.state], text=stage.text, advice=stage.advice)
 
 
