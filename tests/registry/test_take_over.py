@@ -100,8 +100,15 @@ class TestWhoMay:
 class TestGlobal:
     @pytest.mark.parametrize(
         "spec",
-        [whole(), whole(shared=True), whole(kind=Kind.REPLACE), personal(), personal(path("/"))],
-        ids=["global", "shared", "replace", "all", "every path"],
+        [
+            whole(),
+            whole(shared=True),
+            whole(kind=Kind.REPLACE),
+            personal(),
+            personal(path("/")),
+            personal(path("^/", Op.REGEX)),
+        ],
+        ids=["global", "shared", "replace", "all", "every path", "an expression for every path"],
     )
     def test_where_global_ones_are_not_allowed_nothing_takes_every_request(self, spec: InterceptSpec) -> None:
         office = Office(Settings(allow_global_intercepts=False))

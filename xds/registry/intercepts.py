@@ -17,8 +17,8 @@ from xds.registry.conflict import explain
 from xds.registry.draft import Draft
 from xds.registry.errors import AlreadyExistsError, InvalidError, NotAllowedError, NotFoundError
 from xds.registry.intercept import Displacement, Disposition, Intercept, InterceptSpec, Kind
-from xds.registry.match import FieldKind, Op
-from xds.registry.overlap import Conflict, Fine, Warn
+from xds.registry.match import FieldKind
+from xds.registry.overlap import Conflict, Fine, Warn, admits_every_path
 from xds.registry.settings import Settings
 from xds.registry.state import State
 from xds.registry.workload import AppProtocol, Port, Workload
@@ -95,10 +95,12 @@ def _check_spec(state: State, settings: Settings, spec: InterceptSpec) -> None:
 
 
 def _takes_everybodys(spec: InterceptSpec) -> bool:
-    """Whether it takes every request of a port: one that says so with `--http-header all` is no less global."""
+    """Whether it takes every request of a port: one that says so with `--http-header all` is no less global,
+    and neither is one with a path expression that leaves nothing out.
+    """
     if spec.kind is not Kind.PERSONAL:
         return spec.kind is not Kind.MIRROR
-    return all((one.field.kind, one.op, one.value) == (FieldKind.PATH, Op.PREFIX, "/") for one in spec.match.conditions)
+    return all(one.field.kind is FieldKind.PATH and admits_every_path(one) for one in spec.match.conditions)
 
 
 def _check_protocol(port: Port, workload: Workload, spec: InterceptSpec) -> None:

@@ -9,6 +9,7 @@ values and prefixes are compared as strings, an exact value and an expression by
 from xds.registry.overlap.budget import Budget
 from xds.registry.overlap.common import value_alone
 from xds.registry.overlap.decide import Disjoint, Overlap, Overlaps, Unknown, example_request, overlap
+from xds.registry.overlap.everything import admits_every_path
 from xds.registry.overlap.verdicts import Conflict, Fine, Verdict, Warn, verdict
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Unknown",
     "Verdict",
     "Warn",
+    "admits_every_path",
     "example_request",
     "overlap",
     "value_alone",
