@@ -47,6 +47,8 @@ class FakeManager:
         self.calls: list[str] = []
         self.cancelled = 0
         self.last_word_was_sent = False
+        self.pushes_again = False
+        self.held: dict[str, asyncio.Event] = {}
         self.opened = 0
         self.released = asyncio.Event()
         self.released.set()
@@ -119,6 +121,8 @@ class FakeManager:
 
     async def _called(self, name: str, context: Context) -> None:
         self.calls.append(name)
+        if name in self.held:
+            await self.held[name].wait()
         if failure := self.fail.get(name):
             await context.abort(failure.code, failure.details, failure.trailing)
 
@@ -236,6 +240,9 @@ class FakeManager:
         for sidecar in intercept.sidecars:
             sidecar.state = v1.SidecarStateState.ACKED
         yield v1.InterceptProgress(intercept=intercept, done=True, environment=self.environment)
+        if self.pushes_again:
+            for sidecar in intercept.sidecars:
+                sidecar.state = v1.SidecarStateState.WAITING
 
     def _intercept(self, request: v1.CreateInterceptRequest, session: FakeSession) -> v1.Intercept:
         return v1.Intercept(

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import grpc
+import pytest
 
 from tests.client.fake import Failure, FakeManager
 from tests.client.laptop import Laptop, until
@@ -38,6 +39,22 @@ async def test_connecting_elsewhere_while_connected_is_refused(connected: Laptop
     result = await connected.byway("connect", "--manager", "127.0.0.1:1")
     assert result.code == 1
     assert "run `byway quit` first" in result.err
+
+
+@pytest.mark.parametrize("flag", ["--host", "--address", "--token-file", "--user"])
+async def test_connecting_as_another_while_connected_is_refused(connected: Laptop, flag: str) -> None:
+    other = connected.state.root / "other"
+    other.write_text("secret-of-alice\n")
+    value = {"--address": "127.0.0.9", "--token-file": str(other)}.get(flag, "other")
+    result = await connected.byway("connect", flag, value)
+    assert result.code == 1
+    assert f", which is not {flag} {value}; run `byway quit` first\n" in result.err
+
+
+async def test_connecting_again_with_the_same_flags_is_fine(connected: Laptop) -> None:
+    token = connected.state.user_token("alice")
+    result = await connected.byway("connect", "--host", "laptop", "--user", "alice", "--token-file", str(token))
+    assert (result.code, result.err) == (0, "")
 
 
 async def test_a_bad_token_is_named_and_leaves_no_daemon(laptop: Laptop, manager: FakeManager) -> None:

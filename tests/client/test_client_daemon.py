@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from grpc import StatusCode
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.client.fake import FakeManager
 from tests.client.laptop import Laptop, until
@@ -25,6 +27,7 @@ from xds.client.daemon.process import remove_stale_socket
 from xds.client.daemon.session_file import SavedSession
 from xds.client.daemon.verdict import LinkState, judge_attend, judge_connect
 from xds.client.spawn import LOG_LIMIT, last_words
+from xds.terminal.words import plain
 
 
 @contextlib.asynccontextmanager
@@ -113,6 +116,46 @@ def test_activity_counts_what_the_clock_says_even_asleep() -> None:
 @pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="Linux only")
 def test_the_clock_goes_on_while_the_laptop_sleeps() -> None:
     assert abs(boottime() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 1.0
+
+
+def test_what_the_manager_advises_is_said_once() -> None:
+    details = "this session was taken over by a newer connection from tower; run `byway quit` and `byway connect` to …"
+    assert judge_attend(StatusCode.ABORTED, details, manager="m:1").detail == (
+        "another daemon has taken over this session (a newer connection from tower); "
+        "run `byway connect` to connect here again"
+    )
+
+
+@given(st.text())
+def test_no_text_of_others_steers_a_terminal(text: str) -> None:
+    shown = plain(f"begin {text} end")
+    assert shown.isprintable()
+    assert shown.startswith("begin ")
+    assert shown.endswith(" end")
+    assert not text.isprintable() or shown.replace(" ", "") == f"begin{text}end".replace(" ", "")
+
+
+async def test_a_notification_is_one_line_without_control_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BYWAY_NOTIFY", "0")
+    notifications = Notifications()
+    notifications.tell("revoked: \x1b[2Jsee\r\nthis \u202eyaw", warning=True)
+    assert [each.text for each in notifications.past()] == [
+        "revoked: \N{REPLACEMENT CHARACTER}[2Jsee this \N{REPLACEMENT CHARACTER}yaw"
+    ]
+
+
+async def test_a_notification_is_handed_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BYWAY_NOTIFY", "0")
+    notifications = Notifications()
+    notifications.tell("one", warning=False)
+    assert [each.text async for each in notifications.take(follow=False)] == ["one"]
+    following = notifications.take(follow=True)
+    coming = asyncio.ensure_future(anext(following))
+    await asyncio.sleep(0)
+    notifications.tell("two", warning=True)
+    assert (await coming).text == "two"
+    assert [each.text async for each in notifications.take(follow=False)] == []
+    assert [each.text for each in notifications.past()] == ["one", "two"]
 
 
 async def test_a_notification_reaches_the_desktop_as_one_argument(

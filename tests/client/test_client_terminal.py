@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import pty
+import select
 import sys
 from collections.abc import AsyncIterator
 
@@ -45,6 +46,14 @@ class Terminal:
 
     def type(self, keys: bytes) -> None:
         os.write(self._keyboard, keys)
+
+    async def ends(self) -> None:
+        """Everything that was printed is on the screen."""
+        while select.select([self._keyboard], [], [], 0)[0]:
+            before = len(self.screen)
+            await asyncio.sleep(0)
+            if len(self.screen) == before:
+                return
 
     async def shows(self, text: str) -> None:
         await until(lambda: text.encode() in self.screen)
@@ -120,3 +129,29 @@ async def test_colours_are_for_terminals_that_want_them(
         assert await one.process.wait() == 0
         await one.shows("dev/deployment/cart")
         assert (b"\x1b[" in one.screen) == coloured
+
+
+async def test_a_notification_rings_once_on_the_next_terminal(connected: Laptop, manager: FakeManager) -> None:
+    manager.tell("intercept 'orders' was displaced by bob@tower", warning=True)
+    while "displaced by bob" not in (status := await connected.byway("status")).out:
+        pass
+    assert status.err == ""
+    line = "\a! intercept 'orders' was displaced by bob@tower\r\n"
+    completing = {"_BYWAY_COMPLETE": "bash_complete", "COMP_WORDS": "byway leave o", "COMP_CWORD": "2"}
+    for words, environment, rings in (((), completing, 0), (("list",), {}, 1), (("list",), {}, 0)):
+        async with terminal(connected, *words, NO_COLOR="1", **environment) as one:
+            assert await one.process.wait() == 0
+            await one.ends()
+            assert one.screen.count(line.encode()) == rings
+            assert one.screen.count(b"\a") == rings
+
+
+async def test_a_notification_rings_while_a_command_runs(connected: Laptop, manager: FakeManager) -> None:
+    words = ["intercept", "orders", "-p", "8080", "--", sys.executable, "-c", COUNTER]
+    async with terminal(connected, *words, NO_COLOR="1") as one:
+        await one.shows("ready")
+        manager.tell("the session ends in 1h", warning=False)
+        await one.shows("\a! the session ends in 1h")
+        one.type(b"x\n")
+        assert await one.process.wait() == 0
+        await one.shows("Left orders")

@@ -105,7 +105,8 @@ def taken_over(details: str) -> Verdict:
 
     What connecting anew brings is the manager's to say: this session where our token is still its token, else another.
     """
-    why = f" ({said(details)})" if details else ""
+    words = said(details).removeprefix("this session was taken over by ")
+    why = f" ({words})" if words else ""
     text = f"another daemon has taken over this session{why}"
     return Verdict(LinkState.REFUSED, f"{text}; {AGAIN} to connect here again")
 
