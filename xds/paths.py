@@ -14,6 +14,7 @@ Directories are made with mode 0700 and files that hold a secret with 0600.
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from dataclasses import dataclass
@@ -73,9 +74,15 @@ class StateDir:
 
 
 def private_dir(path: Path) -> Path:
-    """Make a directory (and those above it) that only its owner may enter. Raises OSError."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.chmod(0o700)
+    """Make a directory (and those above it) that only its owner may enter. Raises OSError.
+
+    One that was there before stays as it is above `path`: it may be somebody else's.
+    """
+    made = [path, *itertools.takewhile(lambda one: not one.exists(), path.parents)]
+    # pathlib gives the mode to the last one only, and takes the umask's bits away from it.
+    for one in reversed(made):
+        one.mkdir(exist_ok=True, mode=0o700)
+        one.chmod(0o700)
     return path
 
 

@@ -31,11 +31,6 @@ class Rollout:
     _trial: str | None = None
 
     @property
-    def isolating(self) -> bool:
-        """Whether suspects are being tried one by one."""
-        return self._suspects is not None
-
-    @property
     def proven(self) -> frozenset[str]:
         """What every live sidecar has acknowledged."""
         return frozenset(self._proven)

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 TICK = 1.0
 SAVE_EVERY = 60.0
 RESTORE_EVERY = 60.0
+COMPLAIN_EVERY = 60.0
 GAP = 5.0
 """Seconds between two looks that mean that the manager itself was stopped, or its machine asleep."""
 GRACE = 10.0
@@ -38,6 +39,7 @@ class Timers:
         self._restored: float | None = None
         self._warned: dict[str, float] = {}
         self._graced = False
+        self._complained: dict[str, float] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -53,10 +55,10 @@ class Timers:
             self._patient_until = now + GRACE
         self._ticked = now
         for step in (self._warn, self._expire, self._end_grace, self._save):
-            with _logged():
+            with self._logged():
                 step(now)
         for work in (self._manager.catch_up, self._manager.sweep):
-            with _logged():
+            with self._logged():
                 work()
 
     async def restore(self) -> None:
@@ -66,7 +68,7 @@ class Timers:
         if self._restored is not None and now - self._restored < RESTORE_EVERY:
             return
         self._restored = now
-        with _logged():
+        with self._logged():
             async with self._manager.comparing:
                 if first:
                     await look_at_all(self._manager.state)
@@ -117,12 +119,16 @@ class Timers:
                         )
                     )
 
-
-@contextmanager
-def _logged() -> Iterator[None]:
-    try:
-        yield
-    except StoreError as error:
-        log.error("%s", error)
-    except Exception:
-        log.exception("a timer failed; it will be tried again")
+    @contextmanager
+    def _logged(self) -> Iterator[None]:
+        """What fails is logged; what is tried each second, and fails for the same reason, once a minute."""
+        try:
+            yield
+        except StoreError as error:
+            now = self._manager.clock.now()
+            self._complained = {text: at for text, at in self._complained.items() if now - at < COMPLAIN_EVERY}
+            if str(error) not in self._complained:
+                self._complained[str(error)] = now
+                log.error("%s; it will be tried again", error)
+        except Exception:
+            log.exception("a timer failed; it will be tried again")

@@ -9,7 +9,7 @@ from xds.registry.intercept import Disposition, Intercept
 from xds.registry.overlap import Budget, Conflict, verdict
 from xds.registry.session import Session
 from xds.registry.state import BY_AGE, State
-from xds.registry.workload import Workload, WorkloadId
+from xds.registry.workload import WorkloadId
 
 RESTORE_STEPS = 30_000
 """Steps of comparing for all that one change may bring back, about 25 ms; what is left over stays displaced."""
@@ -22,7 +22,6 @@ class Draft:
         self.state = state
         self._sessions: dict[str, Session | None] = {}
         self._intercepts: dict[str, Intercept | None] = {}
-        self._workloads: dict[WorkloadId, Workload | None] = {}
         self._events: list[Event] = []
         self._dirty: set[WorkloadId] = set()
         self._freed: list[Intercept] = []
@@ -33,7 +32,6 @@ class Draft:
         return Change(
             sessions=self._sessions,
             intercepts=self._intercepts,
-            workloads=self._workloads,
             sequence=self._sequence if self._sequence > self.state.sequence else 0,
             events=tuple(self._events),
             dirty=frozenset(self._dirty),
@@ -51,11 +49,6 @@ class Draft:
     def drop_session(self, session: Session) -> None:
         """Remove a session; its intercepts are ended by whoever calls."""
         self._sessions[session.id] = None
-
-    def put_workload(self, key: WorkloadId, workload: Workload | None) -> None:
-        """Set or remove a workload."""
-        self._workloads[key] = workload
-        self._dirty.add(key)
 
     def session(self, key: str) -> Session:
         """A session as it would be; raises NotFoundError."""

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from xds.manager.commands.config import config
@@ -27,6 +28,20 @@ def test_a_good_file_is_counted_as_json(monkeypatch: pytest.MonkeyPatch) -> None
     result = check(monkeypatch, "good.yaml", "-o", "json")
     assert result.exit_code == 0
     assert json.loads(result.stdout) == {"file": "good.yaml", "ok": True, "workloads": 3, "instances": 2, "users": 3}
+
+
+@pytest.mark.parametrize("output", ["table", "wide"])
+def test_tables_are_the_text_that_is_printed_anyway(monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    plain = check(monkeypatch, "good.yaml")
+    assert check(monkeypatch, "good.yaml", "-o", output).stdout == plain.stdout
+
+
+@pytest.mark.parametrize("file", ["good.yaml", "golden/port-letter.yaml"])
+def test_yaml_says_what_json_says(monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    as_yaml, as_json = (check(monkeypatch, file, "-o", output) for output in ("yaml", "json"))
+    assert as_yaml.stdout.startswith(f"file: {file}\n")
+    assert yaml.safe_load(as_yaml.stdout) == json.loads(as_json.stdout)
+    assert as_yaml.exit_code == as_json.exit_code
 
 
 def test_problems_are_printed_one_per_line_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:

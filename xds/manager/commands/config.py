@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from xds.manager.config import ConfigError, StandaloneConfig, load
+from xds.terminal.options import output_option
+from xds.terminal.output import data, is_data, show
 
 PROBLEMS = 2
 """The exit code when the file can't be used."""
@@ -20,7 +21,7 @@ def config() -> None:
 
 @config.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the result.")
+@output_option
 def config_check(file: Path, output: str) -> None:
     """Check FILE and print every problem with its line and key.
 
@@ -29,37 +30,36 @@ def config_check(file: Path, output: str) -> None:
     try:
         checked = load(file)
     except ConfigError as error:
-        click.echo(_problems_as_json(file, error) if output == "json" else _problems_as_text(file, error))
+        show(data(_problems(file, error), output) if is_data(output) else _problems_as_text(file, error))
         click.get_current_context().exit(PROBLEMS)
     else:
-        click.echo(_ok_as_json(file, checked) if output == "json" else _ok_as_text(file, checked))
+        show(data(_counts(file, checked), output) if is_data(output) else _counts_as_text(file, checked))
 
 
 def _problems_as_text(file: Path, error: ConfigError) -> str:
-    return f"{error}\n{file}: {_count(len(error.problems), 'problem')}"
+    return f"{error}\n{file}: {_count(len(error.problems), 'problem')}\n"
 
 
-def _problems_as_json(file: Path, error: ConfigError) -> str:
-    problems = [problem.as_dict() for problem in error.problems]
-    return json.dumps({"file": str(file), "ok": False, "problems": problems}, indent=2)
+def _problems(file: Path, error: ConfigError) -> dict[str, object]:
+    return {"file": str(file), "ok": False, "problems": [problem.as_dict() for problem in error.problems]}
 
 
-def _ok_as_text(file: Path, checked: StandaloneConfig) -> str:
+def _counts_as_text(file: Path, checked: StandaloneConfig) -> str:
     counts = (
         _count(len(checked.workloads), "workload"),
         _count(checked.instance_count, "instance"),
         _count(len(checked.users), "user"),
     )
-    return f"{file}: ok: {', '.join(counts)}"
+    return f"{file}: ok: {', '.join(counts)}\n"
 
 
-def _ok_as_json(file: Path, checked: StandaloneConfig) -> str:
+def _counts(file: Path, checked: StandaloneConfig) -> dict[str, object]:
     counts = {
         "workloads": len(checked.workloads),
         "instances": checked.instance_count,
         "users": len(checked.users),
     }
-    return json.dumps({"file": str(file), "ok": True, **counts}, indent=2)
+    return {"file": str(file), "ok": True, **counts}
 
 
 def _count(number: int, noun: str) -> str:
