@@ -124,7 +124,7 @@ CONDITIONS: dict[tuple[str, ...], str] = {
     ("--when-down", "maybe"): f"invalid value for '--when-down': 'maybe' is not one of 'cluster', 'fail'{HELP}",
     ("--env-file", "/nosuch/x"): "--env-file: there is no directory /nosuch",
     ("--env-json", "/"): "--env-json: / is a directory",
-    ("--timeout", "0"): f"invalid value for '--timeout': 0.0 is not in the range x>=0.1{HELP}",
+    ("--timeout", "0"): f"invalid value for '--timeout': 0.0 is not in the range 0.1<=x<=86400.0{HELP}",
     ("-o", "xml"): f"invalid value for '-o' / '--output': 'xml' is not one of 'table', 'wide', 'json', 'yaml'{HELP}",
     ("--frobnicate",): f"no such option '--frobnicate'{HELP}",
     ("--",): "there is no command after --; leave -- out, or give the command to run",
