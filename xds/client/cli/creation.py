@@ -125,7 +125,7 @@ async def _create(state: StateDir, wishes: Wishes) -> int:
         signals.react = take_back
         try:
             async with daemon_channel(state) as channel:
-                return await _follow_and_run(channel, wishes, signals)
+                return await follow_and_run(channel, wishes, signals)
         except asyncio.CancelledError:
             if signals.first is None:
                 raise
@@ -152,7 +152,8 @@ def interrupted(wishes: Wishes, number: signal.Signals, *, clean: bool) -> Failu
     return FailureError(message, hint=hint, code="interrupted", exit_code=128 + number)
 
 
-async def _follow_and_run(channel: grpc.aio.Channel, wishes: Wishes, signals: Signals) -> int:
+async def follow_and_run(channel: grpc.aio.Channel, wishes: Wishes, signals: Signals) -> int:
+    """Create it and run the command; returns the exit code. Raises as `follow` does."""
     progress = await follow(channel, wishes)
     intercept = progress.intercept
     assert intercept is not None
