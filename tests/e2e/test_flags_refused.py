@@ -169,7 +169,7 @@ WHOLE_LINES: dict[tuple[str, ...], str] = {
     ("shop", "-p", "8080:"): "--port 8080:: the workload's port is missing after the colon; --port 8080, or 8080:http",
     ("shop", "-p", "1:nosuch"): f"--port: dev/deployment/shop has no port 'nosuch'; {SHOP_PORTS}",
     ("shop", "-p", "1:9999"): f"--port: dev/deployment/shop has no port '9999'; {SHOP_PORTS}",
-    ("shop", "-p", "1:web/udp"): f"--port: dev/deployment/shop has no port 'web/udp'; {SHOP_PORTS}",
+    ("shop", "-p", "1:web/udp"): "--port 1:web/udp: UDP: not yet; Byway intercepts HTTP and TCP",
     ("shop", "-p", "a:b"): "--port a:b: 'a' is not a port number; LOCAL[:REMOTE], for example 8080:http",
     ("shop", "-p", "1:2:3"): "--port 1:2:3: too many colons; Byway maps no container ports; LOCAL[:REMOTE], as in "
     "8080:http",
@@ -190,16 +190,12 @@ WHOLE_LINES: dict[tuple[str, ...], str] = {
         "auto",
     ): "--port: port 6379 (redis) of dev/deployment/mixed is declared tcp, not "
     f"HTTP, so it has no headers or paths; {WHOLE}",
-}
-
-ABSENT: dict[tuple[str, ...], str] = {
     ("nosuch", "-p", "1"): "there is no workload 'nosuch'; `byway list` shows what can be intercepted",
     ("shp", "-p", "1"): "there is no workload 'shp'; did you mean dev/deployment/shop?",
     ("shop", "-p", "1", "-n", "staging"): "there is no workload 'shop' in namespace 'staging'; did you mean "
     "dev/deployment/shop?",
     ("statefulset/shop", "-p", "1"): "there is no workload 'statefulset/shop'; did you mean dev/deployment/shop?",
 }
-"""Nothing is wrong with the words, but there is no such thing: exit code 1."""
 
 REFUSED = {("shop", "-p", "1:web", *flags): message for flags, message in CONDITIONS.items()} | WHOLE_LINES
 Before = list[dict[str, Any]]
@@ -215,7 +211,7 @@ def world(short_path: Path) -> Iterator[FlagWorld]:
 def refused(world: FlagWorld) -> tuple[dict[tuple[str, ...], Done], Before, Before]:
     """How each command ended, and everybody's intercepts before and after all of them."""
     alice = world.laptop("alice")
-    commands = [*REFUSED, *ABSENT]
+    commands = [*REFUSED]
     before = intercepts(alice)
     done = run_all(alice, [["intercept", *words] for words in commands])
     return dict(zip(commands, done, strict=True)), before, intercepts(alice)
@@ -225,14 +221,14 @@ def short(words: object) -> str:
     return " ".join(words)[:60] if isinstance(words, tuple) else ""
 
 
-@pytest.mark.parametrize(("words", "message"), [*REFUSED.items(), *ABSENT.items()], ids=short)
+@pytest.mark.parametrize(("words", "message"), REFUSED.items(), ids=short)
 def test_it_is_refused_with_a_sentence_that_says_what_to_do(
     refused: tuple[dict[tuple[str, ...], Done], Before, Before], words: tuple[str, ...], message: str
 ) -> None:
     done = refused[0][words]
     assert done.stderr == f"Error: {message}\n"
     assert done.stdout == ""
-    assert done.code == (1 if words in ABSENT else 2)
+    assert done.code == 2
 
 
 def test_nothing_is_left_of_what_was_refused(refused: tuple[dict[tuple[str, ...], Done], Before, Before]) -> None:
