@@ -168,6 +168,7 @@ def test_a_request_that_nobody_can_intercept_is_refused_with_the_reason(alice: L
         ("mixed", "/", "--port", "6379"): "is declared tcp, not HTTP",
         ("mixed", "/"): "none of them carries HTTP",
         (ORDERS, "/", "--port", "9999"): "has no port '9999'; its ports are 8080 (web)",
+        ("nosuch", "/"): "there is no workload 'nosuch'",
         (ORDERS, "api"): "a path begins with a slash; did you mean /api?",
         (ORDERS, "/a#b"): "what follows # is never sent",
         (ORDERS, "/", "-H", "x-user=a"): "did you mean 'x-user: a'?",

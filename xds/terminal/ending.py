@@ -60,6 +60,8 @@ def run(command: click.Command, program: str, arguments: Sequence[str]) -> int:
         report(of_click(error, program), output)
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
+        # Another one, while Python ends, would make the exit code that of a killed process.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         report(FailureError("interrupted", code="interrupted", exit_code=Exit.INTERRUPTED), output)
         return Exit.INTERRUPTED
     except BrokenPipeError:

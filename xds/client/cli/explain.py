@@ -8,7 +8,7 @@ import click
 
 from xds.client.cli.completion import complete_workload
 from xds.paths import StateDir
-from xds.terminal.failure import FailureError, usage
+from xds.terminal.failure import Exit, FailureError, usage
 from xds.terminal.options import common
 from xds.terminal.output import data, is_data, show
 
@@ -77,7 +77,12 @@ def explain(
     async def body(channel: grpc.aio.Channel) -> tuple[ExplainReply, list[LiveAnswer]]:
         return await ask_live(channel, question)
 
-    reply, answers = call_daemon(state, body)
+    try:
+        reply, answers = call_daemon(state, body)
+    except FailureError as error:
+        if error.code == "not_found":  # The workload: refused input, as a port that it doesn't have.
+            error.exit_code = int(Exit.USAGE)
+        raise
     failure = difference(reply, answers)
     if not is_data(output):
         show(explained_text(reply, answers))
