@@ -196,7 +196,7 @@ async def test_no_connection_fails_while_intercepts_come_and_go(
         await alice.leave("redis")
     done.set()
     await asyncio.gather(*asking)
-    record_property("answered", answered)
+    record_property("answered", dict(answered))
     assert set(answered) == {"app", "laptop"}
 
 
