@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -164,3 +165,17 @@ async def test_signals_reach_the_command_and_the_intercept_is_left(connected: La
     await process.communicate()
     assert process.returncode == 9
     assert manager.session.intercepts == {}
+
+
+def test_a_second_signal_after_an_interruption_does_not_change_the_exit_code() -> None:
+    script = (
+        "import os, signal, sys, click\n"
+        "from xds.terminal import ending\n"
+        "@click.command()\n"
+        "def command(): os.kill(os.getpid(), signal.SIGINT); signal.pause()\n"
+        "code = ending.run(command, 'command', [])\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "Error: interrupted\n")
