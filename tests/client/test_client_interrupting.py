@@ -178,4 +178,4 @@ def test_a_second_signal_after_an_interruption_does_not_change_the_exit_code() -
         "sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
-    assert (done.returncode, done.stderr) == (130, "Error: interrupted\n")
+    assert (done.returncode, done.stderr.strip()) == (130, "Error: interrupted")
