@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from demo.processes import wait_for
 from demo.world import Instance, Laptop, Workload, World
 from tests.e2e.flagworld import server
 from xds.client.cli.app import run
+from xds.client.cli.runner import HANDLED
 from xds.compile.twin import ASKED
 from xds.http1 import read_body, read_head
 from xds.manager.sidecar import Sidecar
@@ -78,8 +80,14 @@ async def _dump(sidecar: Sidecar) -> str:
 def byway(laptop: Laptop, *arguments: str) -> Done:
     """Run a command in this process, which is quicker than starting one."""
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run([*arguments, "--state-dir", str(laptop.state)])
+    handlers = {number: signal.getsignal(number) for number in HANDLED}
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run([*arguments, "--state-dir", str(laptop.state)])
+    finally:
+        # A command ignores signals in the end, which this process must not, nor those that it starts.
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     return Done(code, out.getvalue(), err.getvalue())
 
 

@@ -283,7 +283,6 @@ def test_a_process_that_is_stopped(alice: Laptop) -> None:
                 advice = next(one["advice"] for one in reply["stages"] if one["name"] == "process")
                 assert advice == f"continue it with fg or kill -CONT {child.pid}"
         finally:
-            # A command that ran in this process may have left it a signal that children ignore.
             child.kill()
 
 
