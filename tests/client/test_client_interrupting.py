@@ -27,7 +27,7 @@ async def test_an_interrupted_creation_is_cancelled_at_the_manager(
     manager.released.clear()
     process = await connected.start("intercept", "orders", "-p", "8080")
     await until(lambda: manager.created)
-    process.send_signal(number)
+    os.kill(process.pid, number)
     _, err = await process.communicate()
     assert process.returncode == 128 + number
     assert err.decode() == "Error: interrupted: nothing is left of the intercept of orders\n"
@@ -43,7 +43,7 @@ async def test_an_interrupted_creation_whose_last_word_was_on_its_way_is_left_by
     manager.last_word_was_sent = True
     process = await connected.start("intercept", "orders", "-p", "8080")
     await until(lambda: "orders" in manager.session.intercepts)
-    process.send_signal(signal.SIGINT)
+    os.kill(process.pid, signal.SIGINT)
     assert await process.wait() == 130
     assert manager.session.intercepts.keys() == {"cart"}
 
@@ -54,10 +54,10 @@ async def test_a_second_signal_does_not_stop_the_clean_up_of_the_first(connected
     manager.held["LeaveIntercept"] = asyncio.Event()
     process = await connected.start("intercept", "orders", "-p", "8080")
     await until(lambda: "orders" in manager.session.intercepts)
-    process.send_signal(signal.SIGINT)
+    os.kill(process.pid, signal.SIGINT)
     await until(lambda: "LeaveIntercept" in manager.calls)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
-        process.send_signal(number)
+        os.kill(process.pid, number)
         await until(lambda: not pending_signals(process.pid))
     manager.held["LeaveIntercept"].set()
     _, err = await process.communicate()
@@ -85,7 +85,7 @@ async def test_an_interrupted_creation_that_cannot_be_taken_back_says_so(
     manager.fail["LeaveIntercept"] = Failure(grpc.StatusCode.INTERNAL, "the disk is full")
     process = await connected.start("intercept", "orders", "-p", "8080")
     await until(lambda: "orders" in manager.session.intercepts)
-    process.send_signal(signal.SIGINT)
+    os.kill(process.pid, signal.SIGINT)
     _, err = await process.communicate()
     assert process.returncode == 130
     assert err.decode() == (
