@@ -8,7 +8,7 @@ from click.shell_completion import CompletionItem
 from xds.terminal.completion import SHELLS, script
 from xds.terminal.failure import FailureError
 from xds.terminal.output import show
-from xdsctl.nodes import matching, split
+from xdsctl.nodes import all_nodes, matching, split
 from xdsctl.options import Access, access_of
 
 TIMEOUT = 1.0
@@ -56,8 +56,6 @@ def complete_name(ctx: click.Context, param: click.Parameter, incomplete: str) -
         reply = await asker.resources(found[0], params["kind"])
         return [one.name for one in reply.resources]
 
-    from xdsctl.status import all_nodes
-
     try:
         names = ask(access_of(params), use, timeout=TIMEOUT)
     except (FailureError, OSError, KeyError, IndexError):
@@ -72,7 +70,6 @@ def _nodes(access: Access, *, live: bool) -> list[str]:
     if live:
         return local_nodes(access.state)
     from xdsctl.ask import ask
-    from xdsctl.status import all_nodes
 
     try:
         return all_nodes(ask(access, lambda asker: asker.sidecars(), timeout=TIMEOUT))

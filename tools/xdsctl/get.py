@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 from xds.terminal.failure import FailureError
 from xds.terminal.options import output_option
 from xds.terminal.output import data, is_data, note, show, styled
-from xdsctl.nodes import listed, matching, resolve
+from xdsctl.nodes import all_nodes, listed, matching, resolve
 from xdsctl.options import Access, access_options
 from xdsctl.resources import ALIASES, TYPES, Listing, Resource
 
@@ -111,8 +111,6 @@ def _intended(kind: str, text: str, access: Access) -> Listing:
     """What the manager means a node to have. Raises FailureError."""
     from xdsctl.ask import Asker, ask
     from xdsctl.decode import resource
-    from xdsctl.status import all_nodes
-
     async def use(asker: Asker) -> Listing:
         node = resolve(all_nodes(await asker.sidecars()), text)
         reply = await asker.resources(node, kind)
@@ -137,7 +135,5 @@ def _live(kind: str, text: str, access: Access) -> Listing:
         node = resolve(here, text)
     else:
         from xdsctl.ask import ask
-        from xdsctl.status import all_nodes
-
-        node = resolve(all_nodes(ask(access, lambda asker: asker.sidecars())), text)
+            node = resolve(all_nodes(ask(access, lambda asker: asker.sidecars())), text)
     return ask_envoy(node, socket_of(access.state, node), kind)

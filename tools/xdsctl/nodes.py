@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from xds.terminal.failure import FailureError, usage
+
+if TYPE_CHECKING:
+    from xds.api.byway.manager.v1 import ListSidecarsReply
 
 SHOWN = 8
 """Names in one message."""
@@ -14,6 +18,11 @@ def split(node: str) -> tuple[str, str]:
     """Workload and instance of NAMESPACE/KIND/NAME/INSTANCE."""
     workload, _, instance = node.rpartition("/")
     return workload, instance
+
+
+def all_nodes(reply: ListSidecarsReply) -> list[str]:
+    """Every node that the manager knows, connected or not, sorted."""
+    return sorted({*(one.node for one in reply.sidecars), *reply.absent})
 
 
 def matching(nodes: Iterable[str], text: str) -> list[str]:

@@ -12,7 +12,7 @@ from xds.terminal.failure import Exit
 from xds.terminal.options import output_option
 from xds.terminal.output import data, indented, is_data, note, pairs, show, styled, table
 from xds.terminal.words import duration
-from xdsctl.nodes import matching, unknown
+from xdsctl.nodes import all_nodes, matching, unknown
 from xdsctl.options import Access, access_options
 from xdsctl.resources import TYPES
 
@@ -76,11 +76,6 @@ def status(ctx: click.Context, node: str, exit_code: bool, access: Access, outpu
         show(status_text(reply, wide=output == "wide", detail=bool(node) and output == "table"))
     if exit_code and not in_sync(reply):
         ctx.exit(Exit.NOT_ACKNOWLEDGED)
-
-
-def all_nodes(reply: ListSidecarsReply) -> list[str]:
-    """Connected or not, sorted."""
-    return sorted({*(one.node for one in reply.sidecars), *reply.absent})
 
 
 def narrowed(reply: ListSidecarsReply, text: str) -> ListSidecarsReply:
