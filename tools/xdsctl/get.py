@@ -111,6 +111,7 @@ def _intended(kind: str, text: str, access: Access) -> Listing:
     """What the manager means a node to have. Raises FailureError."""
     from xdsctl.ask import Asker, ask
     from xdsctl.decode import resource
+
     async def use(asker: Asker) -> Listing:
         node = resolve(all_nodes(await asker.sidecars()), text)
         reply = await asker.resources(node, kind)
@@ -135,5 +136,6 @@ def _live(kind: str, text: str, access: Access) -> Listing:
         node = resolve(here, text)
     else:
         from xdsctl.ask import ask
-            node = resolve(all_nodes(ask(access, lambda asker: asker.sidecars())), text)
+
+        node = resolve(all_nodes(ask(access, lambda asker: asker.sidecars())), text)
     return ask_envoy(node, socket_of(access.state, node), kind)
