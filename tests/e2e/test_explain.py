@@ -385,7 +385,8 @@ def test_a_killed_manager_leaves_no_twins(world: ExplainWorld, alice: Laptop) ->
     assert world.twins() > 0
     world.start_manager()
     wait_for(lambda: world.twins(0) == world.twins(1) == 0, "the twins are gone")
-    wait_for(alice.connected, "alice is connected")
+    for user in world.users:
+        wait_for(world.laptop(user).connected, f"{user} is connected")
 
 
 # Agreement

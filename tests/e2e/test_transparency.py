@@ -237,8 +237,8 @@ def test_server_sent_events_arrive_one_by_one(way: Way) -> None:
 
     def serve(stream: Stream) -> None:
         stream.message()
-        stream.send(lines(b"HTTP/1.1 200 OK", b"Content-Type: text/event-stream", b"Transfer-Encoding: chunked", DATE))
         going.append(stream)
+        stream.send(lines(b"HTTP/1.1 200 OK", b"Content-Type: text/event-stream", b"Transfer-Encoding: chunked", DATE))
         stream.rest()
         gone.set()
 
