@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from pathlib import Path
@@ -62,4 +63,6 @@ async def _run(standalone: Standalone) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    # What was made until now stays: no full collection need hold the event loop up for it.
+    gc.freeze()
     await standalone.run(stop)
