@@ -25,7 +25,8 @@ def main() -> int:
     parser.add_argument("--exit", action="store_true", help="end after the last step instead of staying up")
     parser.add_argument("--keep", action="store_true", help="keep the directory with logs and state")
     arguments = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # Ctrl-C as well: a shell that starts us in the background has it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     console = Console(highlight=False, soft_wrap=True)
     stage = Stage(console)
@@ -38,7 +39,9 @@ def main() -> int:
     )
     keep = arguments.keep
     try:
-        console.print(f"starting a manager, four services and four Envoys; logs are in {root / 'logs'} …")
+        console.print(
+            f"starting a manager, three services in four instances, and an Envoy in front of each; logs are in {root / 'logs'} …"
+        )
         world.start()
         console.print(f"up after {time.monotonic() - stage.started:.1f} s")
         Scenario(world, stage).run()
@@ -79,8 +82,8 @@ def _stay(console: Console, world: World) -> None:
   byway connect --manager {world.listen} --token-file {token}
   byway list
   python3 tools/demo/service.py --service orders --instance my-laptop --listen 127.0.0.1:9201 &
-  byway intercept orders --port 9201 --http-header auto
-  curl -H "$(byway status -o json | python3 -c 'import json,sys; k=json.load(sys.stdin)["key"]; print(k["name"]+": "+k["value"])')" http://127.0.0.1:{port}/
+  byway intercept orders --port 9201 --http-header x-telepresence-id=me
+  curl -H 'x-telepresence-id: me' http://127.0.0.1:{port}/
   curl http://127.0.0.1:{port}/
   BYWAY_STATE={world.state} xdsctl status
   byway quit
