@@ -87,7 +87,7 @@ def _stay(console: Console, world: World) -> None:
   curl http://127.0.0.1:{port}/
   BYWAY_STATE={world.state} xdsctl status
   byway quit
-""")  # noqa: E501  a command to paste is one line
+""")
     signal.pause()
 
 
