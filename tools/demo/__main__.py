@@ -39,9 +39,8 @@ def main() -> int:
     )
     keep = arguments.keep
     try:
-        console.print(
-            f"starting a manager, three services in four instances, and an Envoy in front of each; logs are in {root / 'logs'} …"
-        )
+        console.print("starting a manager, three services in four instances, and an Envoy in front of each …")
+        console.print(f"logs are in {root / 'logs'}")
         world.start()
         console.print(f"up after {time.monotonic() - stage.started:.1f} s")
         Scenario(world, stage).run()
