@@ -124,7 +124,7 @@ class Running:
         for kind in (CLUSTER, LISTENER):
             await sidecar.request(kind, ["*"])
         await sidecar.request(ROUTE, ["dev/deployment/orders/8080"])
-        await until(lambda: len(self.manager.server.clients()) == 1 if self.manager.server else False)
+        await until(lambda: len(self.manager.sidecars.server.clients()) == 1 if self.manager.sidecars.server else False)
         return sidecar
 
     def audit(self) -> list[dict[str, Any]]:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from xds.compile import names
 from xds.manager.clock import Clock
-from xds.manager.core import AWAITED, Manager
+from xds.manager.core import Manager
 from xds.manager.rollout import Rollout
+from xds.manager.sidecars import AWAITED
 from xds.manager.store.errors import StoreError
 from xds.registry import intercepts, sessions
 from xds.registry.change import Change
@@ -249,7 +250,7 @@ class World:
             keeper=self.keeper,
             audit=lambda events, _: self.events.extend(str(event.kind) for event in events),
         )
-        self.manager.server = self  # type: ignore[assignment]
+        self.manager.sidecars.server = self  # type: ignore[assignment]
         self.sidecars: list[Sidecar] = []
         self.manager.commit(Change(workloads={ORDERS: WORKLOAD}, dirty=frozenset({ORDERS})))
         session = Session("s-1", "ann", "lap", "hash", "127.0.0.1", last_activity=self.manager.clock.now())

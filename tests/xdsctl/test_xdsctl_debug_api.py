@@ -83,7 +83,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
     }
     manager.load(Change(workloads=workloads, dirty=frozenset(workloads)))
     streams = Streams()
-    manager.server = streams  # type: ignore[assignment]
+    manager.sidecars.server = streams  # type: ignore[assignment]
     tokens = issue(StateDir(tmp_path), ["alice"], [])
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((DebugService(manager, Callers(manager, tokens)).handlers(),))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -21,9 +21,9 @@ from xds.manager import publish
 from xds.manager.clock import Clock
 from xds.manager.linger import Lingering
 from xds.manager.notify import Mailbox, Message, message, place_message
-from xds.manager.pulse import Pulse
 from xds.manager.recent import Askers, Obituaries
 from xds.manager.rollout import Rollout
+from xds.manager.sidecars import AWAITED, HEEDED, Sidecars
 from xds.manager.store.errors import StoreError
 from xds.registry import intercepts
 from xds.registry.change import Change, Event
@@ -32,19 +32,10 @@ from xds.registry.intercept import Disposition
 from xds.registry.settings import Settings
 from xds.registry.state import State
 from xds.registry.workload import Workload, WorkloadId
-from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from xds.serve.server import XdsServer
-from xds.serve.status import Lag, Nack, StreamInfo, SyncState
+from xds.serve.status import Nack, StreamInfo
 from xds.serve.store import Store
 
 log = logging.getLogger(__name__)
-
-AWAITED = (CLUSTER, ENDPOINT, ROUTE)
-"""What makes an intercept live, or ends it: routes, clusters that are warm, and the endpoints of whole TCP ports."""
-HEEDED = (*AWAITED, LISTENER)
-"""A hop has to be there as well. But a listener that a sidecar refuses, its port being taken, is no intercept's fault,
-and doesn't hold one up.
-"""
 
 
 class Keeper(Protocol):
@@ -64,9 +55,8 @@ class Manager:
         self.clock = clock
         self.state = State()
         self.store = Store()
-        self.server: XdsServer | None = None
+        self.sidecars = Sidecars()
         self.mailboxes: defaultdict[str, Mailbox] = defaultdict(Mailbox)
-        self.progress: defaultdict[WorkloadId, Pulse] = defaultdict(Pulse)
         self.attended: dict[str, int] = {}
         """Sessions whose laptop has spoken since the start and not hung up, with the epoch that it spoke of."""
         self.obituaries = Obituaries()
@@ -77,8 +67,6 @@ class Manager:
         """The process is about to end. Laptops are no less there for it, whatever becomes of their streams."""
         self._rollouts: defaultdict[WorkloadId, Rollout] = defaultdict(Rollout)
         self._lingering: defaultdict[WorkloadId, Lingering] = defaultdict(Lingering)
-        self._live: defaultdict[WorkloadId, dict[int, StreamInfo]] = defaultdict(dict)
-        self._required: dict[WorkloadId, int] = {}
         self._hopeless: set[tuple[int, str]] = set()
         """Streams and types of which a sidecar refuses even what has no intercepts: no intercept is to blame."""
         self._unsettled: set[WorkloadId] = set()
@@ -152,7 +140,7 @@ class Manager:
     def _forget(self, workload: Workload) -> None:
         publish.drop(self.store, workload)
         self.askers.drop_all(workload.id)
-        self._required.pop(workload.id, None)
+        self.sidecars.forget(workload.id)
         self._rollouts.pop(workload.id, None)
         self._lingering.pop(workload.id, None)
 
@@ -167,7 +155,7 @@ class Manager:
         lingering = self._lingering[key].update(wanted.routed, acknowledged=proven, now=self.clock.now())
         asked = self.askers.of(key)
         compiled = compile_workload(replace(wanted, lingering=lingering, explaining=asked))
-        self._required[key] = publish.put(self.store, workload, compiled)
+        self.sidecars.require(key, publish.put(self.store, workload, compiled))
         self._review(key)
 
     def sweep(self) -> None:
@@ -188,7 +176,7 @@ class Manager:
                 self.mailboxes[event.session.id].messages.append(told)
         for workload in change.dirty:
             sessions |= {one.session for one in self.state.of_workload(workload)}
-            self.progress[workload].fire()
+            self.sidecars.progress[workload].fire()
         for session in sessions:
             self.mailboxes[session].pulse.fire()
             if session not in self.state.sessions:
@@ -204,32 +192,28 @@ class Manager:
 
     def on_connect(self, stream: StreamInfo) -> None:
         """A sidecar came."""
-        self._live[WorkloadId.parse(stream.view.group)][stream.number] = stream
-        self._heard(stream)
+        self._heard(self.sidecars.came(stream))
 
     def on_disconnect(self, stream: StreamInfo) -> None:
         """A sidecar went: whoever waited for it waits no longer."""
-        key = WorkloadId.parse(stream.view.group)
-        self._live[key].pop(stream.number, None)
-        if not self._live[key]:
-            del self._live[key]
-            if key in self._rollouts:
-                self._rollouts[key].acquit()
-                self._publish(key)
+        key = self.sidecars.went(stream)
+        if key in self._rollouts and not self.sidecars.connected(key):
+            self._rollouts[key].acquit()
+            self._publish(key)
         self._hopeless = {one for one in self._hopeless if one[0] != stream.number}
-        self._heard(stream)
+        self._heard(key)
 
     def on_ack(self, stream: StreamInfo, type_url: str, revision: int) -> None:  # noqa: ARG002  the observer's shape
         """A sidecar acknowledged something."""
         if type_url in HEEDED:
             self._hopeless.discard((stream.number, type_url))
-            self._heard(stream)
+            self._heard(WorkloadId.parse(stream.view.group))
 
     def on_nack(self, stream: StreamInfo, type_url: str, nack: Nack) -> None:
         """A sidecar refused something: find out whose intercept it was."""
         key = WorkloadId.parse(stream.view.group)
         # A refusal of an older state says nothing of what is on its way already.
-        if type_url in AWAITED and nack.revision >= self._required.get(key, 0):
+        if type_url in AWAITED and nack.revision >= self.sidecars.required(key):
             if not self._rollouts[key].publication():
                 self._hopeless.add((stream.number, type_url))
                 self._rollouts[key].acquit()
@@ -240,7 +224,7 @@ class Manager:
                     self._publish(key)
                 else:
                     self._isolate(key, nack.text)
-        self._heard(stream)
+        self._heard(key)
 
     def _isolate(self, key: WorkloadId, text: str) -> None:
         guilty = self._rollouts[key].refused()
@@ -248,18 +232,17 @@ class Manager:
             self.owe(partial(intercepts.reject, self.state, guilty, text))
         self._publish(key)
 
-    def _heard(self, stream: StreamInfo) -> None:
-        key = WorkloadId.parse(stream.view.group)
+    def _heard(self, key: WorkloadId) -> None:
         self._review(key)
-        self.progress[key].fire()
+        self.sidecars.progress[key].fire()
 
     def _review(self, key: WorkloadId) -> None:
         """Settle what every live sidecar of a workload has acknowledged by now."""
         rollout = self._rollouts[key]
-        if any((lag.stream.number, lag.type_url) not in self._hopeless for lag in self.lagging(key)):
+        if any((lag.stream.number, lag.type_url) not in self._hopeless for lag in self.sidecars.lagging(key)):
             return
         published = rollout.publication()
-        if self.connected(key):
+        if self.sidecars.connected(key):
             rollout.acknowledged()
         try:
             for intercept in self._pending(published):
@@ -282,7 +265,7 @@ class Manager:
         """
         token = self.askers.add(key, port)
         self._publish(key)
-        return token, self._required.get(key, 0)
+        return token, self.sidecars.required(key)
 
     def end_asking(self, key: WorkloadId, token: str) -> None:
         """Take the twins of a token away."""
@@ -292,37 +275,3 @@ class Manager:
     def published(self, key: WorkloadId) -> frozenset[str]:
         """The intercepts of a workload that its sidecars are to be given now."""
         return self._rollouts[key].publication() if key in self._rollouts else frozenset()
-
-    def lagging(self, key: WorkloadId, revision: int | None = None) -> list[Lag]:
-        """Live sidecars of a workload that have not acknowledged its newest state, or that of a revision."""
-        if self.server is None:
-            return []
-        lags = self.server.lagging(str(key), self._required.get(key, 0) if revision is None else revision, HEEDED)
-        return [lag for lag in lags if lag.type_url in AWAITED or lag.state is not SyncState.NACKED]
-
-    async def in_force(self, keys: Iterable[WorkloadId], *, seconds: float) -> bool:
-        """Wait until every live sidecar of these workloads has acknowledged what is published now.
-
-        What a sidecar refuses is not waited for. False when the time is over before.
-        """
-        due = {key: self._required.get(key, 0) for key in keys}
-        try:
-            async with asyncio.timeout(seconds):
-                for key, revision in due.items():
-                    await self._acknowledged(key, revision)
-        except TimeoutError:
-            return False
-        return True
-
-    async def _acknowledged(self, key: WorkloadId, revision: int) -> None:
-        pulse = self.progress[key]
-        while True:
-            seen = pulse.count
-            lags = self.server.lagging(str(key), revision, AWAITED) if self.server else []
-            if all(lag.state is SyncState.NACKED for lag in lags):
-                return
-            await pulse.wait(seen)
-
-    def connected(self, key: WorkloadId) -> Mapping[str, StreamInfo]:
-        """The live sidecars of a workload by node id."""
-        return {stream.view.node: stream for stream in self._live.get(key, {}).values()}

@@ -110,7 +110,7 @@ class Standalone:
             identifier=f"byway {__version__} {secrets.token_hex(3)}",
             observer=self.manager,
         )
-        self.manager.server = xds
+        self.manager.sidecars.server = xds
         server = grpc.aio.server(options=[*SERVER_OPTIONS, ("grpc.so_reuseport", 0)])
         server.add_generic_rpc_handlers(
             (

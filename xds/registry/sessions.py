@@ -76,10 +76,7 @@ def presence(
     """
     session = state.session(key)
     if epoch != session.epoch:
-        raise StaleEpochError(
-            f"this session was taken over by a newer connection from {session.host}; "
-            "run `byway quit` and `byway connect` to start one of your own"
-        )
+        raise StaleEpochError(f"this session was taken over by a newer connection from {session.host}")
     reports = dict(session.targets)
     if targets is not None:
         needed = {mapping.target for one in state.of_session(key) for mapping in one.spec.ports}

@@ -95,7 +95,7 @@ class Creation:
         manager = self._manager
         deadline = asyncio.get_running_loop().time() + patience
         workload = manager.state.intercept(self._key).spec.workload
-        pulse = manager.progress[workload]
+        pulse = manager.sidecars.progress[workload]
         while True:
             seen = pulse.count
             intercept = self._current()

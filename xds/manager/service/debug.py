@@ -47,7 +47,7 @@ class DebugService:
     def _clients(self) -> dict[str, list[ClientStatus]]:
         """Streams by node id, the newest last: one that was cut off may be there until its end is noticed."""
         found: dict[str, list[ClientStatus]] = {}
-        for client in self._manager.server.clients() if self._manager.server else []:
+        for client in self._manager.sidecars.server.clients() if self._manager.sidecars.server else []:
             found.setdefault(client.stream.view.node, []).append(client)
         return found
 

@@ -59,7 +59,7 @@ class Explaining:
         except TooManyError as error:
             raise CallError(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)) from None
         try:
-            await manager.in_force([workload.id], seconds=IN_FORCE)
+            await manager.sidecars.in_force([workload.id], seconds=IN_FORCE)
             reply = self._reply(workload, port, asked)
             reply.live = self._question(workload, port, asked, reply.winner, token, revision)
             yield reply

@@ -145,7 +145,7 @@ class ManagerService:
         ended = self._manager.state.of_session(session.id)
         change = sessions.end(self._manager.state, session.id, by=session.owner, text="quit")
         self._manager.commit(change, peer=context.peer())
-        await self._manager.in_force(change.dirty, seconds=IN_FORCE)
+        await self._manager.sidecars.in_force(change.dirty, seconds=IN_FORCE)
         return v1.QuitReply(ended=[one.spec.name for one in ended])
 
     async def _list_workloads(self, request: v1.ListWorkloadsRequest, context: Context) -> v1.ListWorkloadsReply:
@@ -184,7 +184,7 @@ class ManagerService:
         shown = self._renderer.intercept(intercept, mine=True)
         change = intercepts.end(self._manager.state, intercept.id, by=session.owner, text="left")
         self._manager.commit(change, peer=context.peer())
-        await self._manager.in_force(change.dirty, seconds=IN_FORCE)
+        await self._manager.sidecars.in_force(change.dirty, seconds=IN_FORCE)
         return v1.LeaveInterceptReply(intercept=shown)
 
     async def _extend(self, _: v1.ExtendRequest, context: Context) -> v1.ExtendReply:
@@ -199,7 +199,7 @@ class ManagerService:
         text = f"revoked: {reason}" if reason else "revoked"
         change = intercepts.end(self._manager.state, intercept.id, by="the administrator", text=text)
         self._manager.commit(change, peer=context.peer())
-        await self._manager.in_force(change.dirty, seconds=IN_FORCE)
+        await self._manager.sidecars.in_force(change.dirty, seconds=IN_FORCE)
         return v1.RevokeReply(intercept=shown)
 
     async def _explain(self, request: v1.ExplainRequest, context: Context) -> AsyncIterator[v1.ExplainReply]:

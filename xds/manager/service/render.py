@@ -145,8 +145,8 @@ class Renderer:
 
     def sidecars(self, workload: Workload, revision: int | None = None) -> Iterable[v1.SidecarState]:
         """How far the sidecar of each instance is with the workload's newest state, or that of a revision."""
-        connected = self._manager.connected(workload.id)
-        lagging = {lag.stream.view.node: lag for lag in self._manager.lagging(workload.id, revision)}
+        connected = self._manager.sidecars.connected(workload.id)
+        lagging = {lag.stream.view.node: lag for lag in self._manager.sidecars.lagging(workload.id, revision)}
         for instance in workload.instances:
             node = names.node(workload.id, instance)
             lag = lagging.get(node)
@@ -169,7 +169,7 @@ class Renderer:
     def workload(self, workload: Workload, session: Session) -> v1.Workload:
         """A workload as a session sees it."""
         intercepts = self._manager.state.of_workload(workload.id)
-        connected = self._manager.connected(workload.id)
+        connected = self._manager.sidecars.connected(workload.id)
         return v1.Workload(
             id=str(workload.id),
             ports=[v1.Port(number=port.number, name=port.name, protocol=port.protocol) for port in workload.ports],

@@ -12,10 +12,11 @@ import grpc
 from xds.api.byway.manager import v1
 from xds.compile import names
 from xds.manager import counts
-from xds.manager.core import AWAITED, Manager
+from xds.manager.core import Manager
 from xds.manager.counts import Counts
 from xds.manager.service.callers import CallError
 from xds.manager.service.render import Renderer
+from xds.manager.sidecars import AWAITED
 from xds.manager.why import Facts, SidecarFacts, Stage, State, stages
 from xds.registry.example import curl, describe_request
 from xds.registry.explain import explain
@@ -109,11 +110,11 @@ class Why:
     async def _sidecar(self, workload: Workload, instance: str, intercept: Intercept) -> SidecarFacts:
         manager = self._manager
         node = names.node(workload.id, instance)
-        if node not in manager.connected(workload.id):
+        if node not in manager.sidecars.connected(workload.id):
             return SidecarFacts(
                 instance, connected=False, sent=False, counts=Counts(obstacle="no sidecar is connected")
             )
-        lags = [lag for lag in manager.lagging(workload.id) if lag.stream.view.node == node]
+        lags = [lag for lag in manager.sidecars.lagging(workload.id) if lag.stream.view.node == node]
         nacks = [lag.nack.text for lag in lags if lag.state is SyncState.NACKED and lag.nack]
         waiting = [lag for lag in lags if lag.state is not SyncState.NACKED]
         found = await self._counts(workload, instance, intercept)
@@ -127,7 +128,7 @@ class Why:
 
     def _sent(self, node: str) -> bool:
         """Whether the newest state of each awaited type has gone out to a node."""
-        for client in self._manager.server.clients() if self._manager.server else []:
+        for client in self._manager.sidecars.server.clients() if self._manager.sidecars.server else []:
             if client.stream.view.node != node:
                 continue
             for type_url in AWAITED:

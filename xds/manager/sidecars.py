@@ -1,0 +1,90 @@
+"""The sidecars that are connected, and how far each is with what its workload was given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from xds.manager.pulse import Pulse
+from xds.registry.workload import WorkloadId
+from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from xds.serve.server import XdsServer
+from xds.serve.status import Lag, StreamInfo, SyncState
+
+AWAITED = (CLUSTER, ENDPOINT, ROUTE)
+"""What makes an intercept live, or ends it: routes, clusters that are warm, and the endpoints of whole TCP ports."""
+HEEDED = (*AWAITED, LISTENER)
+"""A hop has to be there as well. But a listener that a sidecar refuses, its port being taken, is no intercept's fault,
+and doesn't hold one up.
+"""
+
+
+class Sidecars:
+    """Live streams by workload, the revision that each workload requires, and the pulse of its progress."""
+
+    def __init__(self) -> None:
+        self.server: XdsServer | None = None
+        self.progress: defaultdict[WorkloadId, Pulse] = defaultdict(Pulse)
+        self._live: defaultdict[WorkloadId, dict[int, StreamInfo]] = defaultdict(dict)
+        self._required: dict[WorkloadId, int] = {}
+
+    def came(self, stream: StreamInfo) -> WorkloadId:
+        """A sidecar connected; says of which workload."""
+        key = WorkloadId.parse(stream.view.group)
+        self._live[key][stream.number] = stream
+        return key
+
+    def went(self, stream: StreamInfo) -> WorkloadId:
+        """A sidecar is gone; says of which workload."""
+        key = WorkloadId.parse(stream.view.group)
+        self._live[key].pop(stream.number, None)
+        if not self._live[key]:
+            del self._live[key]
+        return key
+
+    def require(self, key: WorkloadId, revision: int) -> None:
+        """The newest state of a workload is that of this revision."""
+        self._required[key] = revision
+
+    def required(self, key: WorkloadId) -> int:
+        """The revision of a workload's newest state."""
+        return self._required.get(key, 0)
+
+    def forget(self, key: WorkloadId) -> None:
+        """A workload is gone."""
+        self._required.pop(key, None)
+
+    def lagging(self, key: WorkloadId, revision: int | None = None) -> list[Lag]:
+        """Live sidecars of a workload that have not acknowledged its newest state, or that of a revision."""
+        if self.server is None:
+            return []
+        lags = self.server.lagging(str(key), self.required(key) if revision is None else revision, HEEDED)
+        return [lag for lag in lags if lag.type_url in AWAITED or lag.state is not SyncState.NACKED]
+
+    async def in_force(self, keys: Iterable[WorkloadId], *, seconds: float) -> bool:
+        """Wait until every live sidecar of these workloads has acknowledged what is published now.
+
+        What a sidecar refuses is not waited for. False when the time is over before.
+        """
+        due = {key: self.required(key) for key in keys}
+        try:
+            async with asyncio.timeout(seconds):
+                for key, revision in due.items():
+                    await self._acknowledged(key, revision)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _acknowledged(self, key: WorkloadId, revision: int) -> None:
+        pulse = self.progress[key]
+        while True:
+            seen = pulse.count
+            lags = self.server.lagging(str(key), revision, AWAITED) if self.server else []
+            if all(lag.state is SyncState.NACKED for lag in lags):
+                return
+            await pulse.wait(seen)
+
+    def connected(self, key: WorkloadId) -> Mapping[str, StreamInfo]:
+        """The live sidecars of a workload by node id."""
+        return {stream.view.node: stream for stream in self._live.get(key, {}).values()}
