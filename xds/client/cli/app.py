@@ -40,7 +40,7 @@ SECTIONS: dict[str, Sequence[str]] = {
 
 ABSENT: dict[str, str] = {
     "ingest": "`byway intercept WORKLOAD --port PORT --env-file FILE` gives you the workload's environment",
-    "replace": "use `byway intercept --replace`",
+    "replace": "`byway intercept` without --http-* flags takes a whole port",
     "wiretap": "use `byway intercept` with a header of your own",
     "gather-logs": "the daemon's log is laptop/daemon.log in the state directory",
     "loglevel": "the daemon's log is laptop/daemon.log in the state directory",

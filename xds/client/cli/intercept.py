@@ -67,7 +67,7 @@ def the_workload(words: tuple[str, ...], workload: str | None) -> tuple[str, str
 @click.option("--when-down", type=click.Choice(["cluster", "fail"]), default="cluster",
               help="Who answers while this laptop doesn't.  [default: cluster]")  # fmt: skip
 @click.option("--shared", is_flag=True, help="Take everything that no personal intercept takes.")
-@click.option("--replace", is_flag=True, help="Take every port of the container.")
+@click.option("--replace", is_flag=True, help="Not yet: take every port of the container.")
 @click.option("-e", "--env-file", type=click.Path(path_type=Path), metavar="FILE",
               help="Write the workload's environment here, for shells and docker.")  # fmt: skip
 @click.option("-j", "--env-json", type=click.Path(path_type=Path), metavar="FILE",
