@@ -53,7 +53,7 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(env or {})},
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  the parent has no threads when it starts children
+                preexec_fn=_die_with_parent,  # noqa: PLW1509  it takes no lock that a thread could hold
             )
         self.children[name] = child
         return child
