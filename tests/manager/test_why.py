@@ -16,7 +16,7 @@ from xds.client.cli.why import why_text
 from xds.manager.counts import Counts, counts
 from xds.manager.recent import Ended
 from xds.manager.service.why import stage_message
-from xds.manager.why import NAMES, Facts, SidecarFacts, State, first_missing, stages
+from xds.manager.why import Facts, SidecarFacts, State, stages
 from xds.registry.intercept import Displacement, Disposition, Intercept, InterceptSpec, PortMapping, Target, WhenDown
 from xds.registry.session import Session, TargetHealth, TargetReport
 from xds.registry.workload import WorkloadId
@@ -92,6 +92,9 @@ STORIES: dict[str, tuple[Facts, str]] = {
 }
 
 
+NAMES = ("registered", "compiled", "sent", "acknowledged", "routed", "laptop", "process", "requests")
+
+
 def printed(facts: Facts) -> str:
     found = [stage_message(one) for one in stages(facts)]
     return why_text(v1.WhyReply(stages=found), wide=False)
@@ -102,7 +105,7 @@ def test_the_first_stage_that_is_missing_is_the_cause(story: str) -> None:
     facts, cause = STORIES[story]
     found = stages(facts)
     assert tuple(one.name for one in found) == NAMES
-    first = first_missing(found)
+    first = next((one for one in found if one.state is State.MISSING), None)
     assert (first.name if first else "") == cause
     for one in found:
         assert bool(one.advice) == (one.state is State.MISSING), one

@@ -71,9 +71,6 @@ class Facts:
     http: bool = True
 
 
-NAMES = ("registered", "compiled", "sent", "acknowledged", "routed", "laptop", "process", "requests")
-
-
 def stages(facts: Facts) -> list[Stage]:
     """Every stage, in order."""
     found: list[Stage] = []
@@ -87,11 +84,6 @@ def stages(facts: Facts) -> list[Stage]:
     if requests.state is State.MISSING and not (reached and all(one.state is not State.MISSING for one in found)):
         requests = Stage(requests.name, State.NOT_REACHED, requests.text)
     return [*found, requests]
-
-
-def first_missing(those: list[Stage]) -> Stage | None:
-    """The reason, where there is one."""
-    return next((one for one in those if one.state is State.MISSING), None)
 
 
 def _some(facts: Facts, stage: Stage) -> bool:

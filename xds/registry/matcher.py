@@ -40,7 +40,7 @@ def satisfies(condition: Condition, request: Request) -> bool:
     kind = condition.field.kind
     if kind is FieldKind.BAGGAGE:
         return _has_member(condition, request)
-    values = _values(condition.field, request)
+    values = values_of(condition.field, request)
     if kind is FieldKind.KEY and not values:
         return _has_member(condition, request)
     return any(compare(condition, value) for value in values)
@@ -59,13 +59,18 @@ def compare(condition: Condition, value: str) -> bool:
             return True
 
 
+def query_values(query: str, key: str) -> list[str]:
+    """The value of each occurrence of a key in a query string, in order."""
+    pairs = (parameter.partition("=") for parameter in query.split("&"))
+    return [value for name, _, value in pairs if name == key]
+
+
 def query_value(query: str, key: str) -> str | None:
     """The value of a key's first occurrence in a query string; None where the key does not occur."""
-    pairs = (parameter.partition("=") for parameter in query.split("&"))
-    return next((value for name, _, value in pairs if name == key), None)
+    return next(iter(query_values(query, key)), None)
 
 
-def _values(field: Field, request: Request) -> list[str]:
+def values_of(field: Field, request: Request) -> list[str]:
     """What the request has for a field other than baggage; for the key field, what its header says."""
     match field.kind:
         case FieldKind.PATH:

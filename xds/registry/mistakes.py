@@ -16,7 +16,7 @@ import re2
 from xds.registry import baggage
 from xds.registry.intercept import Intercept
 from xds.registry.match import Condition, Field, FieldKind, Op
-from xds.registry.matcher import compare, query_value, satisfies
+from xds.registry.matcher import compare, query_value, query_values, satisfies, values_of
 from xds.registry.regex import full_match, wrap
 from xds.registry.request import Request
 
@@ -55,7 +55,7 @@ def _repeated(field: Field, request: Request) -> Iterator[str]:
             yield f"{name} is both a header and a baggage member, with different values: the header counts alone"
     if field.kind in {FieldKind.BAGGAGE, FieldKind.KEY} and len(_members(request, name)) > 1:
         yield f"baggage has {name} several times: a condition on it holds as soon as one of them satisfies it"
-    if field.kind is FieldKind.QUERY and len(_query_values(request, name)) > 1:
+    if field.kind is FieldKind.QUERY and len(query_values(request.query, name)) > 1:
         yield f"query key {name} is sent several times: its first value counts alone"
     if field.kind is FieldKind.AUTHORITY and request.authority == Request().authority:
         yield f"the host is taken to be {request.authority}; name another with -H 'Host: …'"
@@ -77,7 +77,7 @@ def _elsewhere(condition: Condition, request: Request) -> Iterator[str]:
                 yield f"{name} is a header of its own here; the condition asks for a member of the header baggage"
             yield from _property(condition, request)
         case FieldKind.QUERY:
-            if any(compare(condition, value) for value in _query_values(request, name)[1:]):
+            if any(compare(condition, value) for value in query_values(request.query, name)[1:]):
                 yield f"a later {name} would match, but of a repeated query key the first one counts alone"
             if _holds(condition, request.values(name.lower())):
                 yield f"{name} is a header here; the condition asks for a query key"
@@ -142,23 +142,12 @@ def _nearly(condition: Condition, request: Request) -> Iterator[str]:
             yield f"the port is part of the host: it is {value}"
 
 
-def _values(condition: Condition, request: Request) -> list[str]:  # noqa: PLR0911
-    name = condition.field.name
-    match condition.field.kind:
-        case FieldKind.PATH:
-            return [request.path_only]
-        case FieldKind.METHOD:
-            return [request.method]
-        case FieldKind.AUTHORITY:
-            return [request.authority]
-        case FieldKind.QUERY:
-            return _query_values(request, name)[:1]
-        case FieldKind.BAGGAGE:
-            return _members(request, name)
-        case FieldKind.HEADER:
-            return list(request.values(name))
-        case FieldKind.KEY:
-            return list(request.values(name)) or _members(request, name)
+def _values(condition: Condition, request: Request) -> list[str]:
+    field = condition.field
+    if field.kind is FieldKind.BAGGAGE:
+        return _members(request, field.name)
+    found = values_of(field, request)
+    return found or _members(request, field.name) if field.kind is FieldKind.KEY else found
 
 
 def _value_hints(condition: Condition, value: str) -> Iterator[str]:
@@ -227,11 +216,6 @@ def _finds(expression: str, value: str) -> bool:
 
 def _holds(condition: Condition, values: Iterable[str]) -> bool:
     return any(compare(condition, value) for value in values)
-
-
-def _query_values(request: Request, key: str) -> list[str]:
-    pairs = (parameter.partition("=") for parameter in request.query.split("&"))
-    return [value for name, _, value in pairs if name == key]
 
 
 def _all_members(request: Request) -> list[tuple[str, str]]:
