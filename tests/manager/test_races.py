@@ -145,10 +145,10 @@ async def test_a_creation_that_is_not_acknowledged_in_time_is_taken_back(there: 
 
 
 async def opinionated(sidecar: DeltaClient) -> None:
-    """Refuses any route configuration with something bad in it."""
+    """Refuses any route configuration with a word in it that no hash and no id can hold."""
     while True:
         response = await sidecar.response()
-        if response.type_url == ROUTE and b"bad" in bytes(response):
+        if response.type_url == ROUTE and b"wrong" in bytes(response):
             await sidecar.nack(response, "no such thing")
         else:
             await sidecar.ack(response)
@@ -159,7 +159,7 @@ async def test_an_intercept_that_envoy_refuses_stays_with_its_text_until_left(th
     answering = asyncio.create_task(opinionated(sidecar))
     ann = await there.connect("ann")
     with refused(grpc.StatusCode.INTERNAL, "no such thing", "byway leave mine"):
-        await ann.create("mine", "x-user=bad")
+        await ann.create("mine", "x-user=wrong")
     (mine,) = await ann.list()
     assert (mine.disposition, mine.reason) == ("rejected", "no such thing")
     await ann.leave("mine")
@@ -171,7 +171,7 @@ async def test_an_intercept_that_envoy_refuses_stays_with_its_text_until_left(th
 async def test_of_several_at_once_only_the_refused_one_is_rejected_and_the_others_go_live(there: Running) -> None:
     sidecar = await there.silent_sidecar()
     laptops = await asyncio.gather(*(there.connect("bob", host=f"lap-{number}") for number in range(6)))
-    words = ["good-1", "good-2", "bad-1", "good-3", "bad-2", "good-4"]
+    words = ["good-1", "good-2", "wrong-1", "good-3", "wrong-2", "good-4"]
     creating = [
         asyncio.ensure_future(attempt(laptop, f"x-user={word}")) for laptop, word in zip(laptops, words, strict=True)
     ]
@@ -180,7 +180,7 @@ async def test_of_several_at_once_only_the_refused_one_is_rejected_and_the_other
     outcomes = await asyncio.gather(*creating)
     answering.cancel()
     for word, outcome in zip(words, outcomes, strict=True):
-        if word.startswith("bad"):
+        if word.startswith("wrong"):
             assert isinstance(outcome, grpc.aio.AioRpcError)
             assert "no such thing" in (outcome.details() or "")
         else:
