@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from xds.manager.core import Manager
 from xds.manager.process import Standalone
 from xds.paths import StateDir
 from xds.registry import sessions
-from xds.serve.resource import CLUSTER, LISTENER, ROUTE
+from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 
 FILE = """\
 listen: 127.0.0.1:0
@@ -39,6 +39,8 @@ workloads:
 """
 NODE = "dev/deployment/orders/orders-1"
 PATIENCE = 10.0
+WATCHED = ("listen: 127.0.0.1:0", "listen: 127.0.0.1:0\nmonitoring: 127.0.0.1:0")
+"""What `Running.change` and `running` replace in the file, for a manager with metrics and health."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,28 @@ class Running:
         await until(lambda: len(self.manager.sidecars.server.clients()) == 1 if self.manager.sidecars.server else False)
         return sidecar
 
+    @asynccontextmanager
+    async def obliging_sidecar(self, refuses: bytes = b"") -> AsyncIterator[DeltaClient]:
+        """One that acknowledges whatever it is given, but for routes with these bytes in them."""
+        sidecar = await self.silent_sidecar()
+        await sidecar.request(ENDPOINT, ["*"])
+
+        async def answer() -> None:
+            while True:
+                with suppress(TimeoutError):
+                    response = await sidecar.response()
+                    bad = refuses and response.type_url == ROUTE and refuses in bytes(response)
+                    await (sidecar.nack(response, "no such thing") if bad else sidecar.ack(response))
+
+        task = asyncio.create_task(answer())
+        try:
+            yield sidecar
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError, grpc.aio.AioRpcError, AssertionError):
+                await task
+            sidecar.close()
+
     def audit(self) -> list[dict[str, Any]]:
         lines = (self.state.manager / "audit.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]
@@ -137,11 +161,11 @@ class Running:
 
 
 @asynccontextmanager
-async def running(folder: Path, *, settings: str = "{}") -> AsyncIterator[Running]:
+async def running(folder: Path, *, settings: str = "{}", replace: tuple[str, str] = ("", "")) -> AsyncIterator[Running]:
     """A manager until the end of the block."""
     file = folder / "byway.yaml"
     if not file.exists():
-        file.write_text(FILE.format(settings=settings))
+        file.write_text(FILE.format(settings=settings).replace(*replace))
     standalone = Standalone(file, StateDir(folder / "state"))
     stop = asyncio.Event()
     ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

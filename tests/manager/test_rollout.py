@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -356,6 +357,26 @@ def test_what_the_store_refuses_meanwhile_is_settled_and_rejected_later() -> Non
     world.keeper.full = False
     world.manager.catch_up()
     assert world.dispositions() == {"good": "active", "bad": "rejected"}
+
+
+def test_what_can_not_be_settled_is_complained_of_once_per_outage(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.connect("one", has_bad)
+    keys: list[str] = []
+    for name in ("good1", "good2"):
+        keys.append(world.create(name))
+        world.keeper.full = True
+        for _ in range(30):
+            world.quiesce()
+            world.manager.catch_up()
+        told = [one for one in caplog.records if one.levelno == logging.ERROR]
+        assert [(one.getMessage(), vars(one)["intercept"]) for one in told] == [
+            ("the disk is full; it will be tried again", key) for key in keys
+        ]
+        assert world.dispositions()[name] == "pending"
+        world.keeper.full = False
+        world.manager.catch_up()
+        assert world.dispositions()[name] == "active"
 
 
 def test_the_audit_log_tells_of_a_creation_before_what_follows_from_it() -> None:

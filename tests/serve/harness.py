@@ -9,7 +9,21 @@ from typing import Any
 
 import grpc
 
-from xds.serve import SERVER_OPTIONS, Limits, Metadata, Nack, Node, Resource, Store, StreamInfo, View, XdsServer
+from xds.serve import (
+    SERVER_OPTIONS,
+    Ack,
+    LastSent,
+    Limits,
+    Metadata,
+    Nack,
+    Node,
+    Observer,
+    Resource,
+    Store,
+    StreamInfo,
+    View,
+    XdsServer,
+)
 
 GROUP = "dev/deployment/orders"
 NODE = "node-1"
@@ -20,7 +34,7 @@ async def any_node(node: Node, metadata: Metadata) -> View:
     return View(GROUP, node.id)
 
 
-class Recorder:
+class Recorder(Observer):
     """Keeps what an observer is told."""
 
     def __init__(self) -> None:
@@ -28,12 +42,20 @@ class Recorder:
         self.disconnected: list[StreamInfo] = []
         self.acks: list[tuple[str, int]] = []
         self.nacks: list[tuple[str, Nack]] = []
+        self.responses: list[tuple[str, LastSent, int]] = []
+        self.verdicts: list[tuple[str, Ack | Nack]] = []
 
     def on_connect(self, stream: StreamInfo) -> None:
         self.connected.append(stream)
 
     def on_disconnect(self, stream: StreamInfo) -> None:
         self.disconnected.append(stream)
+
+    def on_response(self, stream: StreamInfo, type_url: str, sent: LastSent, size: int) -> None:
+        self.responses.append((type_url, sent, size))
+
+    def on_verdict(self, stream: StreamInfo, type_url: str, verdict: Ack | Nack) -> None:
+        self.verdicts.append((type_url, verdict))
 
     def on_ack(self, stream: StreamInfo, type_url: str, revision: int) -> None:
         self.acks.append((type_url, revision))

@@ -11,9 +11,8 @@ from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse, 
 
 from tests.serve.configs import content_of
 from xds.serve import Resource, Store, StreamInfo, TypeStatus, Variant, View
-from xds.serve.status import Nack
+from xds.serve.status import Ack, Nack
 from xds.serve.stream import DeltaStream, SotwStream
-from xds.serve.watch import Ack
 from xds.serve.wire import DeltaRequest, ErrorDetail, SotwRequest
 
 VIEW = View("group", "node")

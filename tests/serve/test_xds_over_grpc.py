@@ -12,13 +12,14 @@ import pytest
 from tests.serve import client
 from tests.serve.client import ADS, CDS, EDS, LDS, RDS, SDS, delta, sotw
 from tests.serve.configs import opaque
-from tests.serve.harness import GROUP, Served, serve, until
+from tests.serve.harness import GROUP, Recorder, Served, serve, until
 from xds.serve import (
     CLUSTER,
     ENDPOINT,
     LISTENER,
     ROUTE,
     SECRET,
+    Ack,
     Limits,
     Metadata,
     Node,
@@ -62,6 +63,31 @@ async def test_a_change_reaches_the_client_and_its_acknowledgement_the_observer(
         await until(lambda: not served.xds.lagging(GROUP, revision), "the change in force")
         assert served.recorder.acks == [(CLUSTER, 1), (CLUSTER, 2)]
         await peer.expect_no_response()
+
+
+async def test_an_observer_is_told_of_every_response_and_of_its_verdict_until_it_stops(
+    served: Served, connect: Any
+) -> None:
+    second = Recorder()
+    stop = served.xds.observe(second)
+    served.put(opaque(CLUSTER, "a"))
+    async with connect(served.address) as peer:
+        await peer.request_ack(CLUSTER)
+        await until(lambda: second.verdicts, "the acknowledgement")
+        ((type_url, sent, size),) = second.responses
+        assert (type_url, sent.revision, set(sent.resources)) == (CLUSTER, 1, {"a"})
+        assert size > len(opaque(CLUSTER, "a").body)
+        ((type_url, ack),) = second.verdicts
+        assert (type_url, ack, ack.nonce) == (CLUSTER, Ack(1), sent.nonce)
+        assert 0 <= ack.took < 60
+        stop()
+        served.put(opaque(CLUSTER, "a", "bad"))
+        await peer.nack(await peer.response())
+        await until(lambda: served.recorder.nacks, "the refusal")
+    assert len(second.responses) == len(second.verdicts) == 1
+    type_url, nack = served.recorder.verdicts[-1]
+    assert (type_url, nack.nonce) == (CLUSTER, served.recorder.responses[-1][1].nonce)
+    assert served.recorder.nacks == [(CLUSTER, nack)]
 
 
 async def test_a_refusal_is_recorded_and_answered_by_new_content_only(served: Served, connect: Any) -> None:

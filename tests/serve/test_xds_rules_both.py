@@ -7,8 +7,7 @@ import pytest
 from tests.serve.configs import opaque
 from tests.serve.peer import VIEW, DeltaPeer, Peer, SotwPeer
 from xds.serve import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, SyncState
-from xds.serve.status import Nack
-from xds.serve.watch import Ack
+from xds.serve.status import Ack, Nack
 
 
 @pytest.fixture(params=[DeltaPeer, SotwPeer])

@@ -7,8 +7,7 @@ import pytest
 from tests.serve.configs import opaque
 from tests.serve.peer import VIEW, DeltaPeer
 from xds.serve import CLUSTER, ENDPOINT, LISTENER, ROUTE, SyncState
-from xds.serve.status import Nack
-from xds.serve.watch import Ack
+from xds.serve.status import Ack, Nack
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ from typing import Protocol
 from xds.compile.workload import compile_workload
 from xds.manager import publish
 from xds.manager.clock import Clock
+from xds.manager.convergence import Convergence
 from xds.manager.linger import Lingering
+from xds.manager.logs import fields_of, log_events
 from xds.manager.notify import Mailbox, Message, message, place_message
 from xds.manager.recent import Askers, Obituaries
 from xds.manager.rollout import Rollout
@@ -32,7 +34,7 @@ from xds.registry.intercept import Disposition
 from xds.registry.settings import Settings
 from xds.registry.state import State
 from xds.registry.workload import Workload, WorkloadId
-from xds.serve.status import Nack, StreamInfo
+from xds.serve.status import Nack, Observer, StreamInfo
 from xds.serve.store import Store
 
 log = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ class Keeper(Protocol):
         """Make a change durable, or raise and keep nothing of it."""
 
 
-class Manager:
+class Manager(Observer):
     """Registry, rollouts and the xDS store, kept in step."""
 
     def __init__(
@@ -65,6 +67,7 @@ class Manager:
         """Held while a newcomer is compared with others, in slices: one at a time, so that the loop stays free."""
         self.closing = False
         """The process is about to end. Laptops are no less there for it, whatever becomes of their streams."""
+        self.convergence = Convergence()
         self._rollouts: defaultdict[WorkloadId, Rollout] = defaultdict(Rollout)
         self._lingering: defaultdict[WorkloadId, Lingering] = defaultdict(Lingering)
         self._hopeless: set[tuple[int, str]] = set()
@@ -80,13 +83,14 @@ class Manager:
         if not change:
             return
         if change.sessions or change.intercepts:
-            self._keeper.save(change, now=self.clock.now())
+            self._save(change)
         gone = [self.state.workloads[key] for key, new in change.workloads.items() if new is None]
         lost = self._lost(change.workloads)
         self.state.apply(change)
         # Before anything follows from it: what publishing settles is another change, with lines of its own.
         if change.events:
             self._audit(change.events, peer)
+            log_events(change.events, peer)
             self.obituaries.note(change.events, self.clock.now())
         for workload in gone:
             self._forget(workload)
@@ -97,6 +101,13 @@ class Manager:
             if what != lost.get(one, ""):
                 intercept = self.state.intercepts[one]
                 self.tell(intercept.session, place_message(intercept, what))
+
+    def _save(self, change: Change) -> None:
+        try:
+            self._keeper.save(change, now=self.clock.now())
+        except StoreError as error:
+            error.about = fields_of(change)
+            raise
 
     def _lost(self, workloads: Iterable[WorkloadId]) -> dict[str, str]:
         """By intercept, what it needs of one of these workloads and is not there; empty where everything is."""
@@ -124,7 +135,7 @@ class Manager:
         try:
             self.commit(command(), peer=peer)
         except StoreError as error:
-            log.error("%s; it will be tried again", error)
+            log.error("%s; it will be tried again", error, extra=error.about)
             self._owed.append(command)
 
     def catch_up(self) -> None:
@@ -134,7 +145,6 @@ class Manager:
                 self.commit(self._owed[0]())
             self._owed.pop(0)
         for workload in list(self._unsettled):
-            self._unsettled.discard(workload)
             self._review(workload)
 
     def _forget(self, workload: Workload) -> None:
@@ -143,11 +153,14 @@ class Manager:
         self.sidecars.forget(workload.id)
         self._rollouts.pop(workload.id, None)
         self._lingering.pop(workload.id, None)
+        self._unsettled.discard(workload.id)
+        self.convergence.forget(workload.id)
 
     def _publish(self, key: WorkloadId) -> None:
         workload = self.state.workloads.get(key)
         if workload is None:
             return
+        began, before = self.clock.now(), self.store.revision
         rollout = self._rollouts[key]
         proven = rollout.proven
         rollout.want(one.id for one in self.state.of_workload(key) if one.disposition.routed)
@@ -155,7 +168,10 @@ class Manager:
         lingering = self._lingering[key].update(wanted.routed, acknowledged=proven, now=self.clock.now())
         asked = self.askers.of(key)
         compiled = compile_workload(replace(wanted, lingering=lingering, explaining=asked))
-        self.sidecars.require(key, publish.put(self.store, workload, compiled))
+        revision = publish.put(self.store, workload, compiled)
+        self.sidecars.require(key, revision)
+        if revision != before and self.sidecars.connected(key):
+            self.convergence.began(key, revision, began)
         self._review(key)
 
     def sweep(self) -> None:
@@ -197,6 +213,8 @@ class Manager:
     def on_disconnect(self, stream: StreamInfo) -> None:
         """A sidecar went: whoever waited for it waits no longer."""
         key = self.sidecars.went(stream)
+        if not self.sidecars.connected(key):
+            self.convergence.forget(key)
         if key in self._rollouts and not self.sidecars.connected(key):
             self._rollouts[key].acquit()
             self._publish(key)
@@ -233,13 +251,14 @@ class Manager:
         self._publish(key)
 
     def _heard(self, key: WorkloadId) -> None:
+        self.convergence.look(key, self.clock.now(), partial(self._behind, key))
         self._review(key)
         self.sidecars.progress[key].fire()
 
     def _review(self, key: WorkloadId) -> None:
         """Settle what every live sidecar of a workload has acknowledged by now."""
         rollout = self._rollouts[key]
-        if any((lag.stream.number, lag.type_url) not in self._hopeless for lag in self.sidecars.lagging(key)):
+        if self._behind(key):
             return
         published = rollout.publication()
         if self.sidecars.connected(key):
@@ -248,10 +267,19 @@ class Manager:
             for intercept in self._pending(published):
                 self.commit(intercepts.settle(self.state, intercept))
         except StoreError as error:
-            log.error("%s", error)
+            # It is tried again every second, for as long as the disk is full.
+            if key not in self._unsettled:
+                log.error("%s; it will be tried again", error, extra=error.about)
             self._unsettled.add(key)
+        else:
+            self._unsettled.discard(key)
         if rollout.publication() != published:
             self._publish(key)
+
+    def _behind(self, key: WorkloadId, revision: int | None = None) -> bool:
+        """Whether some live sidecar runs less than that of a workload, or than its newest state."""
+        lags = self.sidecars.lagging(key, revision)
+        return any((lag.stream.number, lag.type_url) not in self._hopeless for lag in lags)
 
     def _pending(self, published: Iterable[str]) -> list[str]:
         known = self.state.intercepts

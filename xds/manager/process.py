@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -19,6 +21,7 @@ from xds.manager.audit import AuditLog
 from xds.manager.clock import Clock
 from xds.manager.config import ConfigError, StandaloneConfig, load
 from xds.manager.core import Manager
+from xds.manager.metrics import Metrics
 from xds.manager.service.callers import Callers
 from xds.manager.service.debug import DebugService
 from xds.manager.service.manager import ManagerService
@@ -79,6 +82,9 @@ class Standalone:
             self._audit.note("store", problem, wall_time=clock.wall().timestamp())
         self._callers = Callers(self.manager, self._tokens(self._config))
         self._timers = Timers(self.manager, self._store)
+        self._metrics = Metrics(self.manager, self._store, lost=lambda: self._audit.failed)
+        self.monitoring: Address | None = None
+        """Where metrics and health are served, while they are."""
         workloads = {one.id: one for one in self._config.workloads}
         self.manager.load(
             Change(
@@ -110,7 +116,7 @@ class Standalone:
             identifier=f"byway {__version__} {secrets.token_hex(3)}",
             observer=self.manager,
         )
-        self.manager.sidecars.server = xds
+        xds.observe(self._metrics)
         server = grpc.aio.server(options=[*SERVER_OPTIONS, ("grpc.so_reuseport", 0)])
         server.add_generic_rpc_handlers(
             (
@@ -119,7 +125,15 @@ class Standalone:
                 DebugService(self.manager, self._callers).handlers(),
             )
         )
+        async with AsyncExitStack() as stack:
+            await self._monitor(stack)
+            await self._serve(xds, server, stop, ready)
+
+    async def _serve(
+        self, xds: XdsServer, server: grpc.aio.Server, stop: asyncio.Event, ready: asyncio.Future[Address] | None
+    ) -> None:
         address = self._bind(server)
+        self.manager.sidecars.server = xds
         self.manager.store.complete()
         await server.start()
         write_private(self._state.address, f"{address}\n")
@@ -137,6 +151,16 @@ class Standalone:
             await server.stop(0.2)
             self._timers.save_activity()
             self._store.close()
+
+    async def _monitor(self, stack: AsyncExitStack) -> None:
+        """Serve metrics and health where the file asks for it."""
+        if self._config.monitoring is None:
+            return
+        # Most managers on a laptop are not watched, and need no HTTP server.
+        from xds.manager.monitor import serving, unready
+
+        why = partial(unready, self.manager, self._store)
+        self.monitoring = await stack.enter_async_context(serving(self._config.monitoring, self._metrics, why))
 
     def _bind(self, server: grpc.aio.Server) -> Address:
         try:
@@ -180,8 +204,12 @@ class Standalone:
         except OSError as error:
             log.error("the changed file is not used: its tokens can't be kept: %s; make room and save it again", error)
             return
-        if fresh.listen != self._config.listen:
-            log.warning("listen: %s takes effect when the manager is started anew", fresh.listen)
+        for key, new, old in (
+            ("listen", fresh.listen, self._config.listen),
+            ("monitoring", fresh.monitoring, self._config.monitoring),
+        ):
+            if new != old:
+                log.warning("%s: %s takes effect when the manager is started anew", key, new or "none")
         if fresh.settings != self._config.settings:
             log.info("settings: %s", fresh.settings)
         before = {one.id: one for one in self._config.workloads}

@@ -91,7 +91,7 @@ class Timers:
         try:
             self._store.save_activity(self._manager.state.sessions.values(), now=self._manager.clock.now())
         except StoreError as error:
-            log.error("%s", error)
+            log.error("%s", error, extra=error.about)
 
     def _warn(self, now: float) -> None:
         ttl = self._manager.settings.connection_ttl
@@ -129,6 +129,6 @@ class Timers:
             self._complained = {text: at for text, at in self._complained.items() if now - at < COMPLAIN_EVERY}
             if str(error) not in self._complained:
                 self._complained[str(error)] = now
-                log.error("%s; it will be tried again", error)
+                log.error("%s; it will be tried again", error, extra=error.about)
         except Exception:
             log.exception("a timer failed; it will be tried again")

@@ -21,7 +21,7 @@ From then on `store.update` is all there is to do. A client sees the resources o
 changed goes out at once to the streams of that group and to nobody else, in the order in which nothing breaks; further
 changes within 20 ms go out together. `update` returns a revision, and `xds.lagging(group, revision)` says who has not
 acknowledged it yet and what they refused: when it is empty, the change is in force everywhere. An `Observer` is told of
-each acknowledgement and refusal. A refused resource is never sent again until its content changes.
+each response, acknowledgement and refusal. A refused resource is never sent again until its content changes.
 
 How it is made, from the inside out: `subscription` (what a client asked for), `watch` with its variants `delta` and
 `sotw` (one type of one stream), `stream` (all types of one stream, and their order), all of them without I/O; `session`
@@ -44,7 +44,18 @@ from xds.serve.resource import (
     content_version,
 )
 from xds.serve.server import SERVER_OPTIONS, Authenticate, Metadata, XdsServer
-from xds.serve.status import ClientStatus, Lag, LastSent, Nack, Observer, StreamInfo, SyncState, TypeStatus, Variant
+from xds.serve.status import (
+    Ack,
+    ClientStatus,
+    Lag,
+    LastSent,
+    Nack,
+    Observer,
+    StreamInfo,
+    SyncState,
+    TypeStatus,
+    Variant,
+)
 from xds.serve.store import Changes, Key, Store, View
 from xds.serve.wire import Node
 
@@ -60,6 +71,7 @@ __all__ = [
     "SECRET",
     "SERVER_OPTIONS",
     "VIRTUAL_HOST",
+    "Ack",
     "Authenticate",
     "Changes",
     "ClientStatus",

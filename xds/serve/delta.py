@@ -8,10 +8,10 @@ out again by itself.
 from __future__ import annotations
 
 from xds.serve.resource import Resource
-from xds.serve.status import Nack
+from xds.serve.status import Ack, Nack
 from xds.serve.store import Snapshot
 from xds.serve.subscription import WILDCARD
-from xds.serve.watch import Ack, Push, Watch
+from xds.serve.watch import Push, Watch
 from xds.serve.wire import DeltaRequest, delta_prefix
 
 _ABSENT = ""

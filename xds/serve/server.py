@@ -22,7 +22,7 @@ import grpc
 from xds.serve.limits import Limits, Refused
 from xds.serve.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, SCOPED_ROUTE, SECRET
 from xds.serve.session import Context, Pacer, Session
-from xds.serve.status import ClientStatus, Lag, Observer, StreamInfo, Variant
+from xds.serve.status import ClientStatus, Lag, Nack, Observer, StreamInfo, Variant
 from xds.serve.store import Store, View
 from xds.serve.stream import DeltaStream, SotwStream
 from xds.serve.wire import Node, decode_delta_request, decode_node, decode_sotw_request
@@ -96,7 +96,7 @@ class XdsServer:
         self.limits = limits or Limits()
         self._authenticate = authenticate
         self._identifier = identifier
-        self._observer = observer
+        self._observers: tuple[Observer, ...] = () if observer is None else (observer,)
         self._settle = settle
         self._clock = clock
         self._pacer = Pacer(coalesce)
@@ -121,6 +121,15 @@ class XdsServer:
             )
             for service, method, type_url in _SERVICES
         ]
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Tell one more observer of what happens, until the returned function is called."""
+        self._observers = (*self._observers, observer)
+
+        def stop() -> None:
+            self._observers = tuple(one for one in self._observers if one is not observer)
+
+        return stop
 
     def clients(self) -> list[ClientStatus]:
         """Every open stream, in order of connection."""
@@ -212,6 +221,8 @@ class XdsServer:
         session = Session(
             stream,
             clock=self._clock,
+            on_response=partial(self._tell, "on_response", info),
+            on_verdict=partial(self._tell, "on_verdict", info),
             on_ack=partial(self._tell, "on_ack", info),
             on_nack=partial(self._tell, "on_nack", info),
         )
@@ -239,11 +250,10 @@ class XdsServer:
             self._tell("on_disconnect", info)
 
     def _tell(self, what: str, *arguments: object) -> None:
-        if what == "on_nack":
-            log.warning("%s refused %s: %s", *arguments)
-        if self._observer is None:
-            return
-        try:
-            getattr(self._observer, what)(*arguments)
-        except Exception:
-            log.exception("the observer failed in %s; the stream goes on", what)
+        if what == "on_nack" and isinstance(nack := arguments[-1], Nack):
+            log.warning("%s refused %s: %s", *arguments[:-1], nack.text)
+        for observer in self._observers:
+            try:
+                getattr(observer, what)(*arguments)
+            except Exception:
+                log.exception("an observer failed in %s; the stream goes on", what)

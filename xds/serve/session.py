@@ -8,26 +8,30 @@ from typing import TypeAlias
 
 import grpc
 
-from xds.serve.status import Nack
+from xds.serve.status import Ack, LastSent, Nack
 from xds.serve.stream import AnyStream
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 
 class Session:
-    """Moves the bytes of one stream. `on_ack` and `on_nack` are told what the client makes of them."""
+    """Moves the bytes of one stream, and tells of what goes either way; see `Observer`."""
 
     def __init__(
         self,
         stream: AnyStream,
         *,
         clock: Callable[[], float],
+        on_response: Callable[[str, LastSent, int], None],
+        on_verdict: Callable[[str, Ack | Nack], None],
         on_ack: Callable[[str, int], None],
         on_nack: Callable[[str, Nack], None],
     ) -> None:
         self.stream = stream
         self.awake = asyncio.Event()
         self._clock = clock
+        self._on_response = on_response
+        self._on_verdict = on_verdict
         self._on_ack = on_ack
         self._on_nack = on_nack
 
@@ -42,6 +46,8 @@ class Session:
             while True:
                 self.awake.clear()
                 while (data := self.stream.next_response(self._clock())) is not None:
+                    if self.stream.latest is not None:
+                        self._on_response(*self.stream.latest, len(data))
                     await context.write(data)
                 self._report()
                 if reader.done():
@@ -62,6 +68,8 @@ class Session:
         """Take in a request."""
         type_url, verdict = self.stream.receive(data, self._clock())
         self.awake.set()
+        if verdict is not None:
+            self._on_verdict(type_url, verdict)
         if isinstance(verdict, Nack):
             self._on_nack(type_url, verdict)
         self._report()

@@ -13,10 +13,10 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from xds.serve.resource import FULL_STATE, Resource
-from xds.serve.status import LastSent, Nack
+from xds.serve.status import Ack, LastSent, Nack
 from xds.serve.store import Snapshot
 from xds.serve.subscription import WILDCARD
-from xds.serve.watch import Ack, Push, Watch
+from xds.serve.watch import Push, Watch
 from xds.serve.wire import SotwRequest, sotw_prefix
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
 
 from xds.serve.store import View
 
@@ -62,12 +61,26 @@ class LastSent:
 
 @dataclass(frozen=True, slots=True)
 class Nack:
-    """A refusal: the client's words, what it refused (name → version), and the store's revision that it was sent at."""
+    """A refusal: the client's words, what it refused (name → version), and the store's revision that it was sent at.
+
+    `took` is in seconds, from the response to the refusal.
+    """
 
     text: str
     revision: int
     resources: Mapping[str, str]
     at: float
+    nonce: str = ""
+    took: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The client has taken what was sent at that revision of the store, `took` seconds after it was sent."""
+
+    revision: int
+    nonce: str = field(default="", compare=False)
+    took: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +115,11 @@ class Lag:
     nack: Nack | None
 
 
-class Observer(Protocol):
-    """Told of what happens on streams, on the event loop. What it raises is logged and goes no further."""
+class Observer:
+    """Told of what happens on streams, on the event loop. What it raises is logged and goes no further.
+
+    Overwrite what you want to be told of.
+    """
 
     def on_connect(self, stream: StreamInfo) -> None:
         """A client was let in."""
@@ -111,8 +127,14 @@ class Observer(Protocol):
     def on_disconnect(self, stream: StreamInfo) -> None:
         """A client that was let in is gone."""
 
+    def on_response(self, stream: StreamInfo, type_url: str, sent: LastSent, size: int) -> None:
+        """A response of that many bytes is being written."""
+
+    def on_verdict(self, stream: StreamInfo, type_url: str, verdict: Ack | Nack) -> None:
+        """A response was acknowledged or refused; each is told of at most once."""
+
     def on_ack(self, stream: StreamInfo, type_url: str, revision: int) -> None:
-        """A response was acknowledged; `revision` is the newest that is now in force for this type."""
+        """More is in force than before; `revision` is the newest that now is for this type."""
 
     def on_nack(self, stream: StreamInfo, type_url: str, nack: Nack) -> None:
         """A response was refused. The same content is not sent again."""

@@ -27,9 +27,9 @@ from xds.serve.delta import DeltaWatch
 from xds.serve.limits import Limits, Refused
 from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, PUSH_ORDER, REMOVAL_ORDER, ROUTE, SCOPED_ROUTE, VIRTUAL_HOST
 from xds.serve.sotw import SotwWatch
-from xds.serve.status import ClientStatus, Lag, Nack, StreamInfo, SyncState
+from xds.serve.status import Ack, ClientStatus, Lag, LastSent, Nack, StreamInfo, SyncState
 from xds.serve.store import Store
-from xds.serve.watch import Ack, Moment, Request, Response, Watch
+from xds.serve.watch import Moment, Request, Response, Watch
 from xds.serve.wire import DeltaRequest, SotwRequest, decode_delta_request, decode_sotw_request
 
 _BEHIND_CLUSTERS = frozenset({LISTENER, SCOPED_ROUTE, ROUTE, VIRTUAL_HOST})
@@ -55,6 +55,8 @@ class Stream(ABC, Generic[Request]):
         limits: Limits | None = None,
     ) -> None:
         self.info = info
+        self.latest: tuple[str, LastSent] | None = None
+        """The response that was made last, and its type."""
         self._store = store
         self._type_url = type_url
         self._limits = limits or Limits()
@@ -173,6 +175,8 @@ class Stream(ABC, Generic[Request]):
 
     def _sending(self, watch: Watch[Request], response: Response) -> bytes:
         self._sent += 1
+        if watch.last_sent is not None:
+            self.latest = (watch.type_url, watch.last_sent)
         if watch.type_url == CLUSTER and self.info.aggregated:
             names = [each.endpoints for each in response.fresh if each.endpoints is not None]
             if names:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from xds.serve.resource import Resource
-from xds.serve.status import LastSent, Nack, SyncState, TypeStatus
+from xds.serve.status import Ack, LastSent, Nack, SyncState, TypeStatus
 from xds.serve.store import Snapshot
 from xds.serve.subscription import Subscription
 from xds.serve.wire import DeltaRequest, ErrorDetail, SotwRequest, with_nonce
@@ -71,13 +71,6 @@ class Flight:
     """The oldest change that it carries."""
     gating: bool
     """Whether the next response waits for its acknowledgement."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ack:
-    """The client has taken what was sent."""
-
-    revision: int
 
 
 class Watch(ABC, Generic[Request]):
@@ -244,7 +237,7 @@ class Watch(ABC, Generic[Request]):
         if error is not None:
             return self._reject(flight, error, at)
         self._accept(flight)
-        return Ack(flight.sent.revision)
+        return Ack(flight.sent.revision, nonce, max(0.0, at - flight.sent.at))
 
     def _accept(self, flight: Flight) -> None:
         sent: LastSent = flight.sent
@@ -262,7 +255,8 @@ class Watch(ABC, Generic[Request]):
 
     def _reject(self, flight: Flight, error: ErrorDetail, at: float) -> Nack:
         sent: LastSent = flight.sent
-        nack = Nack(error.message or f"refused with code {error.code}", sent.revision, sent.resources, at)
+        text = error.message or f"refused with code {error.code}"
+        nack = Nack(text, sent.revision, sent.resources, at, sent.nonce, max(0.0, at - sent.at))
         rejected = {name: each for name, each in sent.resources.items() if self.subscription.covers(name)}
         if rejected or not sent.resources:
             # What the client has unsubscribed from meanwhile is not missing there.

@@ -84,6 +84,7 @@ def test_everything_that_a_file_can_say() -> None:
             # An appProtocol that another vendor defined counts before the port's name.
             Workload(WorkloadId("default", "deployment", "1234"), (Port(8081, "http", AppProtocol.UNKNOWN),)),
         ),
+        monitoring=a("0.0.0.0:15014"),
     )
 
 

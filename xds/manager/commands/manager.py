@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,9 +31,14 @@ if TYPE_CHECKING:
 @click.option(
     "--listen", callback=parse_listener, metavar="HOST:PORT", help="Where to listen, instead of where the file says."
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    help="Log lines for people or JSON for machines; text on a terminal and JSON elsewhere, where nothing is said.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 @state_option
-def manager(file: Path, listen: Address | None, verbose: bool, state: StateDir) -> None:
+def manager(file: Path, listen: Address | None, log_format: str | None, verbose: bool, state: StateDir) -> None:
     """Run the manager, in the foreground.
 
     Changes of FILE are picked up while it runs. `byway config check FILE` says what is wrong with one.
@@ -43,13 +47,12 @@ def manager(file: Path, listen: Address | None, verbose: bool, state: StateDir) 
       byway manager --standalone byway.yaml
       byway connect
     """
+    from xds.manager import logs
     from xds.manager.config import ConfigError
     from xds.manager.process import Standalone
     from xds.manager.store import StoreError
 
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(log_format, verbose=verbose)
     try:
         standalone = Standalone(file, state, listen=listen)
         asyncio.run(_run(standalone))

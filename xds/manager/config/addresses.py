@@ -42,6 +42,12 @@ def read_manager(value: Value) -> Address | None:
     return address
 
 
+def read_monitoring(value: Value) -> Address | None:
+    """Where metrics and health are served: any local address, since nothing there is secret. Port 0 lets the system
+    choose."""
+    return _read(value, lowest=0)
+
+
 def _read(value: Value, *, lowest: int) -> Address | None:
     text = value.text(EXPECTED)
     if text is None:

@@ -2,6 +2,8 @@
 
     listen: 127.0.0.1:15010       # where the manager listens, for users and sidecars; loopback only, since standalone
                                   # mode has no TLS; port 0 lets the system choose; this is the default
+    monitoring: 127.0.0.1:15014   # where /metrics, /healthz and /readyz are served over HTTP, read-only and to anybody;
+                                  # any address, port 0 lets the system choose; off by default
     users: [alice, bob]           # who gets a token; default: the operating system's user
     settings:                     # nested or with dots; see xds/manager/config/settings.py
       intercept: {inactiveBlockTimeout: 10m, allowGlobalIntercepts: true, defaultHeader: x-telepresence-id}
@@ -34,7 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from xds.manager.config.addresses import AddressBook, read_manager
+from xds.manager.config.addresses import AddressBook, read_manager, read_monitoring
 from xds.manager.config.nodes import Context, Node, StopReadingError
 from xds.manager.config.problems import ConfigError, shown
 from xds.manager.config.reader import Value
@@ -48,6 +50,7 @@ DEFAULT_LISTEN: Final = Address("127.0.0.1", 15010)
 
 FILE: Final = {
     "listen": "the address where the manager listens",
+    "monitoring": "the address where metrics and health are served",
     "users": "a list of names",
     "settings": "a mapping of settings",
     "workloads": "a list of workloads",
@@ -65,6 +68,7 @@ class StandaloneConfig:
     users: tuple[str, ...]
     settings: Settings
     workloads: tuple[Workload, ...]
+    monitoring: Address | None = None
 
     @property
     def instance_count(self) -> int:
@@ -98,10 +102,13 @@ def _read(context: Context, root: Node) -> StandaloneConfig:
     listen = read_manager(fields["listen"]) if "listen" in fields else DEFAULT_LISTEN
     if listen is not None:
         book.claim(listen, fields.get("listen", file))
+    monitoring = read_monitoring(fields["monitoring"]) if "monitoring" in fields else None
+    if monitoring is not None:
+        book.claim(monitoring, fields["monitoring"])
     users = _users(fields["users"]) if "users" in fields else _os_user(file)
     settings = read_settings(fields["settings"]) if "settings" in fields else Settings()
     workloads = read_workloads(fields["workloads"], book) if "workloads" in fields else ()
-    return StandaloneConfig(listen or DEFAULT_LISTEN, users, settings, workloads)
+    return StandaloneConfig(listen or DEFAULT_LISTEN, users, settings, workloads, monitoring)
 
 
 def _users(value: Value) -> tuple[str, ...]:

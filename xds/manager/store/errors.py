@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class StoreError(Exception):
-    """The store can't be used, or a change could not be stored; what was stored before is as it was."""
+    """The store can't be used, or a change could not be stored; what was stored before is as it was.
+
+    `about` are the ids of what was not stored, as fields of a log line.
+    """
+
+    about: Mapping[str, str] = MappingProxyType({})
 
 
 class StoreFullError(StoreError):

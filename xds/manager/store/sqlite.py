@@ -61,7 +61,8 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class StoreStatistics:
-    """Transactions since the store was opened; times in seconds. `problem` is the newest failure's text."""
+    """Transactions since the store was opened; times in seconds. `problem` is the newest failure's text, and `broken`
+    whether the newest transaction was that failure."""
 
     lasting: int = 0
     passing: int = 0
@@ -69,6 +70,7 @@ class StoreStatistics:
     spent: float = 0.0
     slowest: float = 0.0
     problem: str = ""
+    broken: bool = False
 
 
 class SqliteStore:
@@ -243,7 +245,7 @@ class SqliteStore:
         except sqlite3.Error as error:
             problem = refusal(error, self.path, refused)
             old = self._statistics
-            self._statistics = replace(old, failed=old.failed + 1, problem=str(problem))
+            self._statistics = replace(old, failed=old.failed + 1, problem=str(problem), broken=True)
             raise problem from error
         took = time.perf_counter() - begun
         old = self._statistics
@@ -253,6 +255,7 @@ class SqliteStore:
             passing=old.passing + (not lasting),
             spent=old.spent + took,
             slowest=max(old.slowest, took),
+            broken=False,
         )
 
     def _move_log(self) -> None:
