@@ -7,7 +7,7 @@ from dataclasses import replace
 from xds.registry import sessions
 from xds.registry.intercept import Disposition, Intercept, InterceptSpec, PortMapping, Target
 from xds.registry.match import Condition, Field, FieldKind, Match, Op
-from xds.registry.session import Session, TargetHealth, TargetReport
+from xds.registry.session import Session, TargetHealth, TargetReport, Tunnel
 from xds.registry.state import State
 from xds.registry.workload import WorkloadId
 
@@ -58,3 +58,57 @@ def test_a_target_that_nothing_needs_any_more_is_forgotten() -> None:
     say(state, 10, p3000=TargetHealth.LISTENING, p4000=TargetHealth.LISTENING)
     say(state, 20, p3000=TargetHealth.LISTENING)
     assert OTHER not in state.session("s-1").targets
+
+
+def dialled(state: State, now: float, *up: str, present: bool = True) -> Session:
+    targets = {TARGET: TargetReport(TargetHealth.LISTENING)} if present else None
+    tunnel = Tunnel("envoy", frozenset(up))
+    epoch = state.session("s-1").epoch
+    state.apply(sessions.presence(state, "s-1", epoch=epoch, present=present, targets=targets, now=now, tunnel=tunnel))
+    return state.session("s-1")
+
+
+def test_a_laptop_whose_tunnel_is_down_is_present_and_out_of_reach() -> None:
+    state = world()
+    assert dialled(state, 10, "gw-1").reachable
+    down = dialled(state, 20)
+    assert (down.present, down.reachable, down.present_since) == (True, False, 20)
+    up = dialled(state, 30, "gw-2")
+    assert (up.reachable, up.present_since, up.returns) == (True, 30, down.returns + 1)
+
+
+def test_a_tunnel_to_one_more_gateway_changes_nothing_of_the_way_to_the_laptop() -> None:
+    state = world()
+    before = dialled(state, 10, "gw-1")
+    change = sessions.presence(
+        state,
+        "s-1",
+        epoch=1,
+        present=True,
+        targets=before.targets,
+        now=20,
+        tunnel=Tunnel("envoy", frozenset({"a", "b"})),
+    )
+    assert not change.dirty
+    state.apply(change)
+    assert state.session("s-1").returns == before.returns
+
+
+def test_absence_says_nothing_of_the_tunnel() -> None:
+    state = world()
+    dialled(state, 10, "gw-1")
+    away = dialled(state, 20, present=False)
+    assert (away.reachable, away.tunnel) == (False, Tunnel("envoy", frozenset({"gw-1"})))
+
+
+def test_the_same_daemon_keeps_its_tunnels_name_and_another_one_gets_another() -> None:
+    state = world()
+    state.apply(sessions.resume(state, "s-1", host="laptop", address="", now=5, daemon="a" * 8))
+    first = dialled(state, 10, "gw-1").node
+    state.apply(sessions.resume(state, "s-1", host="laptop", address="", now=20, daemon="a" * 8))
+    again = state.session("s-1")
+    assert (again.node, again.tunnel) == (first, Tunnel("envoy", frozenset({"gw-1"})))
+    state.apply(sessions.resume(state, "s-1", host="laptop", address="", now=30, daemon="b" * 8))
+    other = state.session("s-1")
+    assert other.node != first
+    assert other.tunnel is None

@@ -40,11 +40,24 @@ class TargetReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Tunnel:
+    """What a laptop said of its tunnel: what runs it, the gateways to which it is there, and what is wrong."""
+
+    kind: str
+    up: frozenset[str] = frozenset()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """A user's session. Times are registry clock, seconds.
 
     `token_hash` stands for the secret token; `epoch` counts (re)connections, the newest one is the only one served.
-    `address` is where sidecars reach the laptop directly; `returns` counts how often the laptop came back.
+    `returns` counts how often the laptop could be reached again, and `present_since` is when that, or its presence,
+    last changed.
+
+    `address` is where sidecars reach a laptop directly. One with a `tunnel` is reached through the gateways instead, by
+    the name `node`, which is that of one process on the laptop: `daemon`.
     """
 
     id: str
@@ -58,8 +71,20 @@ class Session:
     present_since: float = 0.0
     returns: int = 0
     targets: Mapping[Target, TargetReport] = field(default_factory=dict)
+    daemon: str = ""
+    tunnel: Tunnel | None = None
 
     @property
     def owner(self) -> str:
         """As people name it: user@host."""
         return f"{self.user}@{self.host}"
+
+    @property
+    def node(self) -> str:
+        """The name of the laptop's tunnels. Another daemon of the same session has another one, and its tunnels end."""
+        return f"{self.id}.{self.daemon}"
+
+    @property
+    def reachable(self) -> bool:
+        """Whether requests get as far as the laptop; if anything takes them there is another question."""
+        return self.present and (self.tunnel is None or bool(self.tunnel.up))

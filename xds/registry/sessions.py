@@ -12,7 +12,7 @@ from xds.registry.change import Change, EventKind
 from xds.registry.draft import Draft
 from xds.registry.errors import StaleEpochError
 from xds.registry.intercept import Intercept, Target
-from xds.registry.session import Session, TargetReport
+from xds.registry.session import Session, TargetReport, Tunnel
 from xds.registry.settings import Settings
 from xds.registry.state import State
 
@@ -28,7 +28,9 @@ def connect(state: State, session: Session) -> Change:
     return draft.change()
 
 
-def resume(state: State, key: str, *, host: str, address: str, now: float, token_hash: str | None = None) -> Change:
+def resume(
+    state: State, key: str, *, host: str, address: str, now: float, token_hash: str | None = None, daemon: str = ""
+) -> Change:
     """A new connection of an existing session: a higher epoch, from wherever the laptop is now.
 
     `token_hash` replaces the session's token where the old one was lost; somebody has asked for that, so it counts as
@@ -43,6 +45,9 @@ def resume(state: State, key: str, *, host: str, address: str, now: float, token
         epoch=old.epoch + 1,
         token_hash=token_hash or old.token_hash,
         last_activity=max(old.last_activity, now) if token_hash else old.last_activity,
+        daemon=daemon,
+        # What another process said of its tunnel says nothing of this one's.
+        tunnel=old.tunnel if daemon == old.daemon else None,
     )
     draft.put_session(session)
     if session.owner != old.owner:
@@ -64,9 +69,16 @@ def activity(state: State, key: str, at: float) -> Change:
 
 
 def presence(
-    state: State, key: str, *, epoch: int, present: bool, targets: Mapping[Target, TargetReport] | None, now: float
+    state: State,
+    key: str,
+    *,
+    epoch: int,
+    present: bool,
+    targets: Mapping[Target, TargetReport] | None,
+    now: float,
+    tunnel: Tunnel | None = None,
 ) -> Change:
-    """The laptop is there or not, and what it says of its targets (None: nothing new).
+    """The laptop is there or not, and what it says of its targets (None: nothing new, of its tunnel neither).
 
     A target that an intercept needs and the laptop does not speak of stays as it was: a laptop that has just begun, or
     has not heard of a new intercept yet, does not mean that anything has changed there.
@@ -82,12 +94,14 @@ def presence(
         needed = {mapping.target for one in state.of_session(key) for mapping in one.spec.ports}
         unsaid = {target: report for target, report in reports.items() if target in needed}
         reports = unsaid | _counted(session.targets, targets, now)
-    if (present, reports) == (session.present, session.targets):
+    way = session.tunnel if targets is None else tunnel
+    if (present, reports, way) == (session.present, session.targets, session.tunnel):
         return Change()
     draft = Draft(state)
-    updated = replace(session, present=present, targets=reports)
-    if present != session.present:
-        updated = replace(updated, present_since=now, returns=session.returns + present)
+    updated = replace(session, present=present, targets=reports, tunnel=way)
+    came = updated.reachable and not session.reachable
+    if updated.reachable != session.reachable or present != session.present:
+        updated = replace(updated, present_since=now, returns=session.returns + came)
     draft.put_session(updated)
     _touch(draft, session, updated)
     return draft.change()
@@ -121,9 +135,10 @@ def _touch(draft: Draft, old: Session, new: Session) -> None:
 def _as_reached(session: Session, intercept: Intercept) -> object:
     """All of a session that shows in the resources of an intercept's workload, but its owner's name."""
     reports = [session.targets.get(mapping.target, TargetReport()) for mapping in intercept.spec.ports]
-    ways = [(session.present and one.health.usable, session.returns, one.returns) for one in reports]
+    ways = [(session.reachable and one.health.usable, session.returns, one.returns) for one in reports]
     silent = min((one.since for one in reports if not one.health.usable), default=None)
-    return session.address, ways, silent if session.present else session.present_since
+    where = session.address if session.tunnel is None else session.node
+    return where, ways, silent if session.reachable else session.present_since
 
 
 def end(state: State, key: str, *, by: str, text: str) -> Change:

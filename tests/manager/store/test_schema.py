@@ -14,6 +14,9 @@ from xds.manager.store.file import open_file
 from xds.manager.store.rows import digest_of
 from xds.manager.store.schema import MIGRATIONS, Migration
 
+NEWS = {"daemon", "tunnel"}
+"""What sessions have since the second schema."""
+
 
 def rename_owner(connection: sqlite3.Connection) -> None:
     """What a migration of rows looks like."""
@@ -25,6 +28,17 @@ def rename_owner(connection: sqlite3.Connection) -> None:
 
 def add_table(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TABLE extra (id TEXT)")
+
+
+def forget_tunnels(path: Path) -> None:
+    """Make the file one of the first schema."""
+    with closing(sqlite3.connect(path)) as connection:
+        for key, body in connection.execute("SELECT id, body FROM session").fetchall():
+            text = json.dumps({name: value for name, value in json.loads(body).items() if name not in NEWS})
+            row = (text, digest_of("session", key, text), key)
+            connection.execute("UPDATE session SET body = ?, digest = ? WHERE id = ?", row)
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
 
 
 @pytest.fixture
@@ -74,6 +88,24 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'extra'").fetchone() == (0,)
     assert not list(path.parent.glob("*corrupt*"))
+
+
+def test_sessions_of_the_first_schema_have_no_tunnel(path: Path) -> None:
+    forget_tunnels(path)
+    store, content = SqliteStore.open(path, now=NOW)
+    store.close()
+    assert content.sessions[ANN.id] == ANN
+
+
+def test_a_damaged_session_is_not_made_good_by_a_migration(path: Path) -> None:
+    forget_tunnels(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE session SET body = replace(body, 'ann', 'bob')")
+        connection.commit()
+    store, content = SqliteStore.open(path, now=NOW)
+    store.close()
+    assert content.sessions == {}
+    assert content.problems
 
 
 def test_a_file_of_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TypeVar, cast
@@ -27,6 +28,7 @@ from xds.registry.session import Session
 IN_FORCE = 2.0
 """Seconds to wait until no sidecar sends anything to a laptop that left; one that is stuck doesn't hold up its user."""
 HOST_LIMIT = 100
+DAEMON = re.compile("([0-9a-f]{8,32})?")
 REASON_LIMIT = 300
 
 Q = TypeVar("Q")
@@ -84,6 +86,7 @@ class ManagerService:
             token = new_token()
         address = _address(request.address) or peer_ip(context.peer())
         host = _host(request.host)
+        daemon = _daemon(request.daemon)
         now = self._manager.clock.now()
         if old is not None:
             key = old.id
@@ -94,13 +97,14 @@ class ManagerService:
                 address=address,
                 now=now,
                 token_hash=token_hash(token) if lost else None,
+                daemon=daemon,
             )
         else:
             token = new_token()
             key = new_id("s")
             change = sessions.connect(
                 self._manager.state,
-                Session(key, user, host or "unknown", token_hash(token), address, last_activity=now),
+                Session(key, user, host or "unknown", token_hash(token), address, last_activity=now, daemon=daemon),
             )
         self._manager.commit(change, peer=context.peer())
         session = self._manager.state.session(key)
@@ -238,6 +242,13 @@ def _host(text: str) -> str:
             grpc.StatusCode.INVALID_ARGUMENT,
             f"--host: {text[:HOST_LIMIT]!r} must be printable, without blanks and @, of {HOST_LIMIT} at most",
         )
+    return text
+
+
+def _daemon(text: str) -> str:
+    """A daemon's id, which becomes part of the name of its tunnels."""
+    if not DAEMON.fullmatch(text):
+        raise CallError(grpc.StatusCode.INVALID_ARGUMENT, "daemon: 8 to 32 hexadecimal digits, or nothing")
     return text
 
 

@@ -14,7 +14,7 @@ from xds.manager.service.render import TARGET_HEALTH, Renderer
 from xds.manager.tokens import key_value
 from xds.registry import errors, sessions
 from xds.registry.intercept import Target
-from xds.registry.session import Session, TargetReport
+from xds.registry.session import Session, TargetReport, Tunnel
 
 SILENCE = 1.5
 """Seconds without a word after which a laptop counts as away: it speaks every half second, and traffic has to have left
@@ -80,7 +80,15 @@ class Attendance:
             if report.target is not None
         }
         manager.commit(
-            sessions.presence(manager.state, self._key, epoch=word.epoch, present=True, targets=targets, now=now)
+            sessions.presence(
+                manager.state,
+                self._key,
+                epoch=word.epoch,
+                present=True,
+                targets=targets,
+                now=now,
+                tunnel=_tunnel(word.tunnel) if word.tunnel else None,
+            )
         )
         manager.attended[self._key] = word.epoch
         manager.commit(sessions.activity(manager.state, self._key, now - max(0.0, word.idle_seconds)))
@@ -121,6 +129,10 @@ class Attendance:
             if listening.done() and self._key in self._manager.state.sessions:
                 listening.result()
                 return
+
+
+def _tunnel(said: v1.TunnelState) -> Tunnel:
+    return Tunnel(kind=said.kind, up=frozenset(said.up), detail=said.detail)
 
 
 def _notification(message: Message) -> v1.Notification:

@@ -11,7 +11,7 @@ from xds.registry import sessions
 from xds.registry.conditions import to_flags
 from xds.registry.example import curl_args
 from xds.registry.intercept import Intercept, Kind, PortMapping
-from xds.registry.session import Session, TargetHealth, TargetReport
+from xds.registry.session import Session, TargetHealth, TargetReport, Tunnel
 from xds.registry.workload import AppProtocol, Workload
 from xds.serve.status import SyncState
 
@@ -22,6 +22,10 @@ TARGET_STATES = {
     TargetHealth.STOPPED: v1.TargetStateState.STOPPED,
 }
 TARGET_HEALTH = {state: health for health, state in TARGET_STATES.items()}
+
+
+def _tunnel(tunnel: Tunnel) -> v1.TunnelState:
+    return v1.TunnelState(kind=tunnel.kind, up=sorted(tunnel.up), detail=tunnel.detail)
 
 
 class Renderer:
@@ -44,6 +48,7 @@ class Renderer:
             intercepts=[self.intercept(one, mine=True) for one in self._manager.state.of_session(session.id)],
             expires_in_seconds=max(0.0, settings.connection_ttl - idle),
             inactive=sessions.inactive(session, settings, self._manager.clock.now()),
+            tunnel=_tunnel(session.tunnel) if session.tunnel else None,
         )
 
     def _idle(self, session: Session) -> float:

@@ -26,7 +26,7 @@ from xds.registry.intercept import (
     WhenDown,
 )
 from xds.registry.match import Condition, Field, FieldKind, Match, Op
-from xds.registry.session import Session, TargetHealth, TargetReport
+from xds.registry.session import Session, TargetHealth, TargetReport, Tunnel
 from xds.registry.workload import WorkloadId
 
 Json = dict[str, object]
@@ -56,7 +56,13 @@ def session_to_dict(session: Session) -> Json:
             }
             for target, report in session.targets.items()
         ],
+        "daemon": session.daemon,
+        "tunnel": _tunnel_to_dict(session.tunnel) if session.tunnel else None,
     }
+
+
+def _tunnel_to_dict(tunnel: Tunnel) -> Json:
+    return {"kind": tunnel.kind, "up": sorted(tunnel.up), "detail": tunnel.detail}
 
 
 def session_from_dict(data: object) -> Session:
@@ -74,9 +80,21 @@ def session_from_dict(data: object) -> Session:
         present_since=take("present_since", _number),
         returns=take("returns", _integer),
         targets=take("targets", lambda value: dict(_report(item) for item in _list(value))),
+        daemon=take("daemon", _text),
+        tunnel=take("tunnel", _tunnel),
     )
     take.nothing_left()
     return session
+
+
+def _tunnel(data: object) -> Tunnel | None:
+    if data is None:
+        return None
+    take = _Fields(data, "the tunnel")
+    up = take("up", lambda value: frozenset(_text(one) for one in _list(value)))
+    tunnel = Tunnel(kind=take("kind", _text), up=up, detail=take("detail", _text))
+    take.nothing_left()
+    return tunnel
 
 
 def intercept_to_dict(intercept: Intercept) -> Json:

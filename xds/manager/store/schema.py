@@ -6,11 +6,13 @@ the new number, so that a kill leaves one schema or the other and nothing betwee
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from xds.manager.store.errors import StoreError
+from xds.manager.store.rows import digest_of
 
 APPLICATION_ID: Final = 0x42797779
 """`PRAGMA application_id`: “Bywy”. Keeps a database of some other program from being taken for a damaged store."""
@@ -31,7 +33,19 @@ def _first(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_first,)
+def _tunnels(connection: sqlite3.Connection) -> None:
+    """A session says which daemon it has and what that said of its tunnel."""
+    for key, body, digest in connection.execute("SELECT id, body, digest FROM session").fetchall():
+        # A damaged row stays as it is: whoever reads it next reports it and puts it aside.
+        if digest_of("session", key, body) != digest:
+            continue
+        text = json.dumps({**json.loads(body), "daemon": "", "tunnel": None})
+        connection.execute(
+            "UPDATE session SET body = ?, digest = ? WHERE id = ?", (text, digest_of("session", key, text), key)
+        )
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (_first, _tunnels)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

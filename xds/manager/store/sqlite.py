@@ -187,7 +187,8 @@ class SqliteStore:
         return (
             not same_but_passing(session, kept)
             or keep.last_activity != kept.last_activity
-            or (session.present, session.returns, session.targets) != (kept.present, kept.returns, kept.targets)
+            or (session.present, session.returns, session.targets, session.tunnel)
+            != (kept.present, kept.returns, kept.targets, kept.tunnel)
         )
 
     def _lasts(self, key: str, session: Session | None) -> bool:

@@ -78,4 +78,5 @@ def same_but_passing(session: Session, kept: Session) -> bool:
         present_since=session.present_since,
         returns=session.returns,
         targets=session.targets,
+        tunnel=session.tunnel,
     )

@@ -15,6 +15,7 @@ __all__ = (
     "ExplainRequest",
     "ExtendReply",
     "ExtendRequest",
+    "Gateway",
     "GetResourcesReply",
     "GetResourcesRequest",
     "GetVersionReply",
@@ -54,6 +55,8 @@ __all__ = (
     "Target",
     "TargetState",
     "TargetStateState",
+    "Tunnel",
+    "TunnelState",
     "TypeState",
     "WhyReply",
     "WhyRequest",
@@ -255,6 +258,11 @@ class ConnectReply(betterproto2.Message):
 
     resumed: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
 
+    tunnel: "Tunnel | None" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Absent where the manager has no gateways: laptops are reached directly.
+    """
+
 
 default_message_pool.register_message("byway.manager.v1", "ConnectReply", ConnectReply)
 
@@ -282,6 +290,13 @@ class ConnectRequest(betterproto2.Message):
     """
     Where the user has a session on this host whose token is lost and that no laptop attends: adopt it (its intercepts
     stay) instead of opening a new one beside it.
+    """
+
+    daemon: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    Tells this process of a daemon from every other, at least eight hexadecimal digits. The tunnel's name is made of it:
+    who reconnects as the same daemon keeps the tunnel, and another daemon of the session gets another one. Empty: no
+    tunnel, the laptop is reached directly.
     """
 
 
@@ -441,6 +456,24 @@ class ExtendRequest(betterproto2.Message):
 
 
 default_message_pool.register_message("byway.manager.v1", "ExtendRequest", ExtendRequest)
+
+
+@dataclass(eq=False, repr=False)
+class Gateway(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    address: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    HOST:PORT
+    """
+
+    server_name: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The name that its certificate has to be for.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "Gateway", Gateway)
 
 
 @dataclass(eq=False, repr=False)
@@ -756,6 +789,11 @@ class Notice(betterproto2.Message):
 
     key_value: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
 
+    tunnel: "Tunnel | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Comes with the first notice, and again whenever the token is renewed or the gateways have changed.
+    """
+
 
 default_message_pool.register_message("byway.manager.v1", "Notice", Notice)
 
@@ -817,6 +855,11 @@ class Presence(betterproto2.Message):
     idle_seconds: "float" = betterproto2.field(3, betterproto2.TYPE_DOUBLE)
     """
     Since the user last did something, by a clock that goes on while the laptop sleeps.
+    """
+
+    tunnel: "TunnelState | None" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Absent: the laptop has no tunnel and is reached directly.
     """
 
 
@@ -957,6 +1000,11 @@ class Session(betterproto2.Message):
     Lost the right to block others.
     """
 
+    tunnel: "TunnelState | None" = betterproto2.field(10, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The session's own laptop: the last it said of its tunnel; absent where it is reached directly.
+    """
+
 
 default_message_pool.register_message("byway.manager.v1", "Session", Session)
 
@@ -1057,6 +1105,60 @@ class TargetState(betterproto2.Message):
 
 
 default_message_pool.register_message("byway.manager.v1", "TargetState", TargetState)
+
+
+@dataclass(eq=False, repr=False)
+class Tunnel(betterproto2.Message):
+    """
+    How a laptop that can only call out is reached: it dials every gateway, and requests come back the same way.
+    """
+
+    node: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The name that the laptop's tunnels bear, and the only one that its token is good for.
+    """
+
+    token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Secret. A signed token for the gateways, for `token_seconds` from now; a new one comes well before.
+    """
+
+    token_seconds: "float" = betterproto2.field(3, betterproto2.TYPE_DOUBLE)
+
+    ca: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    What signs the gateways' certificates (PEM).
+    """
+
+    gateways: "list[Gateway]" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("byway.manager.v1", "Tunnel", Tunnel)
+
+
+@dataclass(eq=False, repr=False)
+class TunnelState(betterproto2.Message):
+    """
+    A laptop's word on its tunnel.
+    """
+
+    kind: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    What runs it: "envoy" or "python".
+    """
+
+    up: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Names of the gateways to which there is a live tunnel.
+    """
+
+    detail: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    For people: what is wrong, where something is.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "TunnelState", TunnelState)
 
 
 @dataclass(eq=False, repr=False)
