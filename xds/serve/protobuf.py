@@ -92,3 +92,8 @@ def encode_field(number: int, value: bytes | str) -> bytes:
     """One length-delimited field: tag, length, value."""
     data = value.encode() if isinstance(value, str) else value
     return _encode_varint(number << 3 | BYTES) + _encode_varint(len(data)) + data
+
+
+def encode_number(number: int, value: int) -> bytes:
+    """One varint field: tag, value. `value` is not negative."""
+    return _encode_varint(number << 3 | VARINT) + _encode_varint(value)

@@ -20,7 +20,8 @@ from typing import Any, TypeAlias
 import grpc
 
 from xds.serve.limits import Limits, Refused
-from xds.serve.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, SCOPED_ROUTE, SECRET
+from xds.serve.resource import CLUSTER, ROUTE
+from xds.serve.services import PREFIXES, SERVICES
 from xds.serve.session import Context, Pacer, Session
 from xds.serve.status import ClientStatus, Lag, Nack, Observer, StreamInfo, Variant
 from xds.serve.store import Store, View
@@ -57,20 +58,6 @@ COALESCE = 0.020
 """Seconds within which further changes of a group go out together, after the first went out at once."""
 SETTLE = 5.0
 """Seconds that a client has to ask for everything after it connected, before it is sent removals."""
-
-_DISCOVERY = "envoy.service.{}.v3.{}"
-_SERVICES: tuple[tuple[str, str, str | None], ...] = (
-    (_DISCOVERY.format("discovery", "AggregatedDiscoveryService"), "AggregatedResources", None),
-    (_DISCOVERY.format("cluster", "ClusterDiscoveryService"), "Clusters", CLUSTER),
-    (_DISCOVERY.format("endpoint", "EndpointDiscoveryService"), "Endpoints", ENDPOINT),
-    (_DISCOVERY.format("listener", "ListenerDiscoveryService"), "Listeners", LISTENER),
-    (_DISCOVERY.format("route", "RouteDiscoveryService"), "Routes", ROUTE),
-    (_DISCOVERY.format("route", "ScopedRoutesDiscoveryService"), "ScopedRoutes", SCOPED_ROUTE),
-    (_DISCOVERY.format("secret", "SecretDiscoveryService"), "Secrets", SECRET),
-    (_DISCOVERY.format("extension", "ExtensionConfigDiscoveryService"), "ExtensionConfigs", EXTENSION),
-    (_DISCOVERY.format("runtime", "RuntimeDiscoveryService"), "Runtime", RUNTIME),
-)
-"""gRPC service, method name without `Stream` or `Delta`, and the only type it speaks of (None: any)."""
 
 
 class XdsServer:
@@ -116,10 +103,10 @@ class XdsServer:
                 service,
                 {
                     f"{prefix}{method}": grpc.stream_stream_rpc_method_handler(self._method(variant, type_url))
-                    for prefix, variant in (("Stream", Variant.SOTW), ("Delta", Variant.DELTA))
+                    for variant, prefix in PREFIXES.items()
                 },
             )
-            for service, method, type_url in _SERVICES
+            for service, method, type_url in SERVICES
         ]
 
     def observe(self, observer: Observer) -> Callable[[], None]:
