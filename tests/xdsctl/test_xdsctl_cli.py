@@ -89,7 +89,7 @@ def test_help_imports_neither_grpc_nor_messages() -> None:
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("command", [[], ["status"], ["get"], ["completion"], ["version"]])
+@pytest.mark.parametrize("command", [[], ["status"], ["get"], ["fetch"], ["completion"], ["version"]])
 def test_every_help_has_examples_and_exits_with_0(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, "--help"]) == 0
     text = capsys.readouterr().out

@@ -14,6 +14,7 @@ from xds.terminal.lazy import LazyGroup
 COMMANDS = {
     "status": ("xdsctl.status:status", "Say how far every sidecar is."),
     "get": ("xdsctl.get:get", "Show the resources of a sidecar."),
+    "fetch": ("xdsctl.fetch:fetch", "Ask any xDS server, as a client of its."),
     "completion": ("xdsctl.completion:completion", "Print the completion script of a shell."),
     "version": ("xdsctl.version:version", "Print the versions."),
 }
@@ -23,7 +24,7 @@ Exit codes:
   0    done
   1    failed
   2    wrong command line, or refused input
-  3    the manager, or with --live Envoy, can't be reached
+  3    the manager, with --live Envoy, or what `fetch` asks can't be reached
   5    `xdsctl status --exit-code`: not every sidecar is in sync
   130  interrupted
 

@@ -7,6 +7,15 @@ from typing import Any
 
 TYPES = ("listeners", "routes", "clusters", "endpoints")
 
+MORE_TYPES = {
+    "secrets": "sds",
+    "extensions": "ecds",
+    "runtimes": "rtds",
+    "scoped-routes": "srds",
+    "virtual-hosts": "vhds",
+}
+"""Types that Byway's manager does not use, and their abbreviations."""
+
 ALIASES = {
     **{name: name for name in TYPES},
     **{name.removesuffix("s"): name for name in TYPES},

@@ -10,19 +10,21 @@ from xdsctl.resources import Listing, Resource, address_text
 from xdsctl.words import match_words
 
 Row = list[str]
+USABLE = {"HEALTHY", "UNKNOWN"}
+"""Envoy takes an endpoint of which nothing is known for a healthy one (config.core.v3.HealthStatus)."""
 HTTP, TCP = "HttpConnectionManager", "TcpProxy"
 
 
 def listing_table(listing: Listing, *, wide: bool) -> str:
     """The table of a listing. Wide tables have what the manager or Envoy knows of each resource beside what it is."""
-    headings, rows = TABLES[listing.type](listing, wide)
+    headings, rows = TABLES.get(listing.type, _others)(listing, wide)
     if wide:
-        headings += ["VERSION"] if listing.source == "envoy" else ["VERSION", "ACKED"]
+        headings += ["VERSION", "ACKED"] if listing.source == "manager" else ["VERSION"]
     return table(headings, [[*row, *(_versions(listing, one) if wide else [])] for one, row in rows])
 
 
 def _versions(listing: Listing, resource: Resource) -> Row:
-    if listing.source == "envoy":
+    if listing.source != "manager":
         return [resource.version]
     acked = "same" if resource.acked_version == resource.version else resource.acked_version or "never"
     return [resource.version, styled(acked, fg="green" if acked == "same" else "red")]
@@ -126,8 +128,10 @@ def _clusters(listing: Listing, wide: bool) -> tuple[Row, Rows]:
 
     def rows() -> Rows:
         for one in listing.resources:
-            found = [endpoint for _, endpoint in endpoints_of(assignments.get(one.name, {}))]
-            healthy = sum(health(endpoint) == "HEALTHY" for endpoint in found)
+            service = one.body.get("eds_cluster_config", {}).get("service_name") or one.name
+            assignment = one.body.get("load_assignment") or assignments.get(service, {})
+            found = [endpoint for _, endpoint in endpoints_of(assignment)]
+            healthy = sum(health(endpoint) in USABLE for endpoint in found)
             row = [one.name, one.body.get("type", "STATIC"), timeout_text(one.body.get("connect_timeout", "5s"))]
             row.append(f"{healthy}/{len(found)} healthy" if found else "none")
             yield one, [*row, *([", ".join(endpoint_address(each) for each in found)] if wide else [])]
@@ -170,7 +174,7 @@ def _endpoints(listing: Listing, wide: bool) -> tuple[Row, Rows]:
         for one in listing.resources:
             for priority, endpoint in endpoints_of(one.body):
                 address, state = endpoint_address(endpoint), health(endpoint)
-                shown = styled(state, fg="green" if state == "HEALTHY" else "red")
+                shown = styled(state, fg="green" if state in USABLE else "red")
                 row = [one.name, address, shown, str(priority), served_by(endpoint)]
                 seen = listing.traffic.get((one.name, address)) if live else None
                 counts = [str(seen.connections), str(seen.requests), str(seen.errors)] if seen else ["", "", ""]
@@ -178,6 +182,18 @@ def _endpoints(listing: Listing, wide: bool) -> tuple[Row, Rows]:
 
     headings = ["CLUSTER", "ADDRESS", "HEALTH", "PRIORITY", "SERVED BY"]
     return [*headings, *(["CONNECTIONS", "REQUESTS", "ERRORS"] if live else [])], rows()
+
+
+def _others(listing: Listing, wide: bool) -> tuple[Row, Rows]:  # noqa: ARG001  one shape for all
+    """Types of which nothing more is known than what every resource has."""
+    return ["NAME", "CONTENT"], ((one, [one.name, ", ".join(_contents(one.body))]) for one in listing.resources)
+
+
+def _contents(body: dict[str, Any]) -> Iterator[str]:
+    for key, value in body.items():
+        if key in {"@type", "name"}:
+            continue
+        yield f"{key} {kind}" if isinstance(value, dict) and (kind := _type_of(value)) else key
 
 
 TABLES = {"listeners": _listeners, "routes": _routes, "clusters": _clusters, "endpoints": _endpoints}

@@ -30,4 +30,4 @@ def method_path(variant: Variant, type_url: str | None = None) -> str:
     for service, method, speaks_of in SERVICES:
         if speaks_of == type_url:
             return f"/{service}/{PREFIXES[variant]}{method}"
-    raise ValueError(f"no service speaks of {type_url} alone; ask for it on an aggregated stream")
+    raise ValueError(f"no service speaks of {type_url} alone, only the aggregated one does")
