@@ -18,7 +18,7 @@ from demo.processes import wait_for
 from xds import __version__
 from xds.paths import StateDir, write_private
 from xds.terminal.failure import FailureError
-from xdsctl.main import run
+from xdsctl.main import COMMANDS, run
 from xdsctl.nodes import matching, resolve
 
 XDSCTL = str(Path(sys.executable).with_name("xdsctl"))
@@ -217,7 +217,7 @@ def test_completion_scripts_call_back(shell: str) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("xdsctl ", ["status", "get", "completion", "version"]),
+        ("xdsctl ", list(COMMANDS)),
         ("xdsctl get ", ["listeners", "routes", "clusters", "endpoints"]),
         ("xdsctl get ro", ["routes"]),
         ("xdsctl get routes o", []),

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_WRITE_FAILED = "Internal error from Core"
+_TRIES, _PAUSE = 200, 0.005
+"""How often, and after how many seconds, to look whether the server's status has come."""
+
+
 class StreamEndedError(Exception):
     """The server, or the way to it, has ended the stream."""
 
@@ -94,6 +99,12 @@ class Stream:
             yield await self.receive()
 
     async def _ended(self) -> StreamEndedError:
+        # A write that fails because the stream has ended makes grpc.aio say INTERNAL first, and what the server said
+        # when that has been read.
+        for _ in range(_TRIES):
+            if await self._call.details() != _WRITE_FAILED:
+                break
+            await asyncio.sleep(_PAUSE)
         return StreamEndedError(await self._call.code(), await self._call.details() or "")
 
     async def close(self) -> None:
