@@ -47,8 +47,8 @@ class Peer(ABC):
         self.stream = self._connect(aggregated=aggregated)
         self.stop = self.store.watch(VIEW, self._changed)
 
-    def _changed(self, types: frozenset[str], revision: int) -> None:
-        if self.stream.on_change(types, revision) and not self.paced:
+    def _changed(self, types: frozenset[str], revision: int, reason: str) -> None:
+        if self.stream.on_change(types, revision, reason) and not self.paced:
             self.stream.release()
 
     def reconnect(self) -> None:

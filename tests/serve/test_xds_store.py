@@ -28,7 +28,7 @@ def test_a_change_is_one_step_for_all_who_hear_of_it() -> None:
     store = Store()
     heard: list[tuple[frozenset[str], int, int]] = []
 
-    def hear(types: frozenset[str], revision: int) -> None:
+    def hear(types: frozenset[str], revision: int, reason: str) -> None:
         heard.append((types, revision, len(store.snapshot(VIEW, ENDPOINT).resources)))
 
     store.watch(VIEW, hear)
@@ -42,7 +42,7 @@ def test_only_the_groups_and_nodes_that_change_hear_of_it() -> None:
     store = Store()
     heard: list[str] = []
     for view in (View("g", "n1"), View("g", "n2"), View("h", "n3")):
-        store.watch(view, lambda types, revision, name=view.node: heard.append(name))  # type: ignore[misc]
+        store.watch(view, lambda types, revision, reason, name=view.node: heard.append(name))  # type: ignore[misc]
     store.update(group={"g": keyed(opaque(CLUSTER, "a"))})
     assert heard == ["n1", "n2"]
     store.update(nodes={"n2": keyed(opaque(ENDPOINT, "a"))})
@@ -52,7 +52,7 @@ def test_only_the_groups_and_nodes_that_change_hear_of_it() -> None:
 def test_a_watch_that_is_stopped_hears_nothing_and_leaves_nothing() -> None:
     store = Store()
     heard: list[int] = []
-    stop = store.watch(VIEW, lambda types, revision: heard.append(revision))
+    stop = store.watch(VIEW, lambda types, revision, reason: heard.append(revision))
     assert store.watchers == 1
     stop()
     store.update(group={"g": keyed(opaque(CLUSTER, "a"))})

@@ -145,3 +145,73 @@ def sidecars() -> v1.ListSidecarsReply:
             )
         ],
     )
+
+
+AT = 1_795_191_696.123
+"""2026-11-20 16:21:36.123 UTC"""
+ORDERS_1 = "dev/deployment/orders/orders-1"
+
+
+def push(kind: str, after: float, why: str, *names: str, **more: object) -> v1.Push:
+    held = [
+        v1.PushedResource(name=name, version=f"v-{name[-1]}", size=300 * number) for number, name in enumerate(names, 1)
+    ]
+    known = {"outcome": "acked", "answered_seconds": 0.0074, "size": 100 + sum(one.size for one in held)}
+    number = round(after * 1000)
+    return v1.Push(
+        at=AT + after,
+        type=kind,
+        nonce=f"9f3c-1-{number:x}",
+        revision=number,
+        resources=held,
+        reasons=why.split("; ") if why else [],
+        **{**known, **more},  # type: ignore[arg-type]
+    )
+
+
+def history() -> v1.GetHistoryReply:
+    created = "intercept i-0000000001 created by ann@lap"
+    return v1.GetHistoryReply(
+        node=ORDERS_1,
+        connected=True,
+        pushes=[
+            push("clusters", 0.001, "connected", "dev/deployment/orders/8080/app", answered_seconds=1.4),
+            push("endpoints", 0.002, "subscription", "dev/deployment/orders/8080/app"),
+            push("clusters", 3.0, created, "a", "b", size=89_400),
+            push("routes", 3.001, f"{created}; laptop of bob@lap away", "dev/deployment/orders/8080", version="77aa"),
+            push("listeners", 9.0, "rude \x1b[31m words", outcome="nacked", nack=NACK, more_resources=2),
+            push(
+                "clusters",
+                99.0,
+                "intercept i-0000000001 ended by ann@lap: left",
+                removed=["a", "b"],
+                more_removed=3,
+                outcome="waiting",
+                answered_seconds=0.0,
+            ),
+            push("routes", 100.0, "", "r", outcome="cut off", size=2_500_000),
+        ],
+    )
+
+
+def tapped() -> list[v1.TapEvent]:
+    stream = v1.TapStream(at=AT, transport="delta, aggregated", peer="ipv4:127.0.0.1:40312")
+
+    def request(kind: str, meaning: str, **more: object) -> v1.TapEvent:
+        seen = v1.TapRequestSeen(at=AT + 1, type=kind, meaning=meaning, size=61_234, **more)  # type: ignore[arg-type]
+        return v1.TapEvent(request=seen)
+
+    pushes = history().pushes
+    return [
+        v1.TapEvent(connected=stream),
+        request("clusters", "request", names=["*"], kept=2),
+        v1.TapEvent(response=pushes[0]),
+        request("clusters", "ack", nonce=pushes[0].nonce, after_seconds=0.0123),
+        request("routes", "request", names=["a", "b", "c", "d"], more_names=7, unsubscribed=["e"]),
+        v1.TapEvent(response=pushes[3]),
+        request("routes", "nack", nonce=pushes[3].nonce, after_seconds=2.5, error=NACK, version="76aa"),
+        v1.TapEvent(lost=12),
+        request("routes", "stale", nonce="older"),
+        v1.TapEvent(response=pushes[5]),
+        v1.TapEvent(disconnected=stream),
+    ]

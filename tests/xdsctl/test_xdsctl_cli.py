@@ -89,7 +89,9 @@ def test_help_imports_neither_grpc_nor_messages() -> None:
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("command", [[], ["status"], ["get"], ["fetch"], ["completion"], ["version"]])
+@pytest.mark.parametrize(
+    "command", [[], ["status"], ["get"], ["history"], ["tap"], ["fetch"], ["completion"], ["version"]]
+)
 def test_every_help_has_examples_and_exits_with_0(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, "--help"]) == 0
     text = capsys.readouterr().out
@@ -221,6 +223,8 @@ def test_completion_scripts_call_back(shell: str) -> None:
         ("xdsctl get ", ["listeners", "routes", "clusters", "endpoints"]),
         ("xdsctl get ro", ["routes"]),
         ("xdsctl get routes o", []),
+        ("xdsctl history o", []),
+        ("xdsctl tap --type ro", ["routes"]),
     ],
 )
 def test_completion_is_silent_without_a_manager(line: str, expected: list[str], state: StateDir) -> None:

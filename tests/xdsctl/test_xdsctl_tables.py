@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from datetime import UTC
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,11 @@ from xds.compile.state import WorkloadState
 from xds.registry.conditions import HttpFlags
 from xds.terminal.output import data
 from xdsctl.live import listing as live_listing
+from xdsctl.pushes import history_data, history_text, span
 from xdsctl.resources import TYPES, Listing
 from xdsctl.status import in_sync, narrowed, status_data, status_text
 from xdsctl.tables import listing_table, named
+from xdsctl.tap import line
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -59,6 +63,32 @@ def test_wide_status_has_a_row_for_each_type() -> None:
 
 def test_status_of_one_node_names_what_it_has_not_acknowledged() -> None:
     check("status-one.txt", status_text(narrowed(recorded.sidecars(), "orders-2"), wide=False, detail=True))
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["table", "wide"])
+def test_a_history_has_a_row_for_each_push_and_refusals_below(wide: bool) -> None:
+    text = history_text(recorded.history().pushes, wide=wide, zone=UTC)
+    assert "\x1b" not in text
+    check("history-wide.txt" if wide else "history.txt", text)
+
+
+def test_a_history_as_json() -> None:
+    check("history.json", data(history_data(recorded.history()), "json"))
+
+
+@pytest.mark.parametrize("output", ["table", "wide", "json", "yaml"])
+def test_what_passes_is_a_line_each(output: str) -> None:
+    text = "".join(line(event, output, UTC) for event in recorded.tapped())
+    if output == "json":
+        assert len([json.loads(each) for each in text.splitlines()]) == len(recorded.tapped())
+    check({"table": "tap.txt", "wide": "tap-wide.txt"}.get(output, f"tap.{output}"), text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0, "0ms"), (0.0074, "7ms"), (0.9996, "1s"), (1.25, "1.25s"), (12.0, "12s"), (150, "2m30s")]
+)
+def test_short_times_in_words(seconds: float, text: str) -> None:
+    assert span(seconds) == text
 
 
 def test_status_as_json() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 # gRPC writes to stderr by itself, and its fork handlers would meddle with whoever calls us from a process of his own.
@@ -51,6 +51,20 @@ class Asker:
         """What a node is meant to have."""
         request = v1.GetResourcesRequest(node=node, type=type_name)
         return await Debug.GET_RESOURCES(self._channel, request, metadata=self._metadata, timeout=self._timeout)
+
+    async def history(self, node: str) -> v1.GetHistoryReply:
+        """The last pushes to a node."""
+        request = v1.GetHistoryRequest(node=node)
+        return await Debug.GET_HISTORY(self._channel, request, metadata=self._metadata, timeout=self._timeout)
+
+    def tap(self, node: str, kinds: Sequence[str]) -> AsyncIterator[v1.TapEvent]:
+        """What passes on a node's streams, without an end."""
+        return Debug.TAP(self._channel, v1.TapRequest(node=node, types=list(kinds)), metadata=self._metadata)
+
+    async def compare(self, node: str, kinds: Sequence[str], *, bodies: bool) -> v1.CompareReply:
+        """What a node is meant to have beside what it has acknowledged."""
+        request = v1.CompareRequest(node=node, types=list(kinds), bodies=bodies)
+        return await Debug.COMPARE(self._channel, request, metadata=self._metadata, timeout=self._timeout)
 
     async def version(self) -> str:
         """The manager's version."""

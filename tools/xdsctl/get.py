@@ -11,24 +11,8 @@ from xds.terminal.failure import FailureError
 from xds.terminal.options import output_option
 from xds.terminal.output import data, is_data, note, show, styled
 from xdsctl.nodes import all_nodes, listed, matching, resolve
-from xdsctl.options import Access, access_options
-from xdsctl.resources import ALIASES, TYPES, Listing, Resource
-
-
-class TypeName(click.ParamType[str]):
-    """A type of resource, under any of its names."""
-
-    name = "type"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Its plural."""
-        if value.lower() not in ALIASES:
-            self.fail(f"{value!r} is none of {', '.join(TYPES)}", param, ctx)
-        return ALIASES[value.lower()]
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
-        """The plurals."""
-        return [CompletionItem(name) for name in TYPES if name.startswith(incomplete)]
+from xdsctl.options import Access, TypeName, access_options
+from xdsctl.resources import Listing, Resource
 
 
 def _complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

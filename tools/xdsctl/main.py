@@ -14,6 +14,8 @@ from xds.terminal.lazy import LazyGroup
 COMMANDS = {
     "status": ("xdsctl.status:status", "Say how far every sidecar is."),
     "get": ("xdsctl.get:get", "Show the resources of a sidecar."),
+    "history": ("xdsctl.history:history", "Show what a sidecar was sent, why, and what it said."),
+    "tap": ("xdsctl.tap:tap", "Watch what a sidecar and the manager say to each other."),
     "fetch": ("xdsctl.fetch:fetch", "Ask any xDS server, as a client of its."),
     "completion": ("xdsctl.completion:completion", "Print the completion script of a shell."),
     "version": ("xdsctl.version:version", "Print the versions."),
@@ -53,6 +55,8 @@ def cli() -> None:
       xdsctl status orders-1
       xdsctl get routes orders-1
       xdsctl get routes orders-1 --live
+      xdsctl history orders-1
+      xdsctl tap orders-1
     """
 
 

@@ -1,4 +1,4 @@
-"""The options that say which manager to ask, and as whom."""
+"""The options that say which manager to ask, as whom, and for which types."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from xds.paths import StateDir
 from xds.terminal.failure import Exit, FailureError, usage
+from xdsctl.resources import ALIASES, TYPES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -94,3 +96,31 @@ def access_options(function: F) -> F:
         return function(*args, access=access_of(params), **kwargs)
 
     return wrapped  # type: ignore[return-value]
+
+
+class TypeName(click.ParamType[str]):
+    """A type of resource, under any of its names."""
+
+    name = "type"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Its plural."""
+        if value.lower() not in ALIASES:
+            self.fail(f"{value!r} is none of {', '.join(TYPES)}", param, ctx)
+        return ALIASES[value.lower()]
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
+        """The plurals."""
+        return [CompletionItem(name) for name in TYPES if name.startswith(incomplete)]
+
+
+def type_option(function: F) -> F:
+    """`--type`, any number of times, as `kinds: tuple[str, ...]`."""
+    return click.option(
+        "--type",
+        "kinds",
+        metavar="TYPE",
+        type=TypeName(),
+        multiple=True,
+        help="Only listeners, routes, clusters or endpoints; may be given more than once.",
+    )(function)

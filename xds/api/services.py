@@ -36,6 +36,9 @@ class Debug:
     NAME = "byway.manager.v1.Debug"
     LIST_SIDECARS = Unary(f"/{NAME}/ListSidecars", manager.ListSidecarsRequest, manager.ListSidecarsReply)
     GET_RESOURCES = Unary(f"/{NAME}/GetResources", manager.GetResourcesRequest, manager.GetResourcesReply)
+    GET_HISTORY = Unary(f"/{NAME}/GetHistory", manager.GetHistoryRequest, manager.GetHistoryReply)
+    TAP = ServerStream(f"/{NAME}/Tap", manager.TapRequest, manager.TapEvent)
+    COMPARE = Unary(f"/{NAME}/Compare", manager.CompareRequest, manager.CompareReply)
 
 
 class Daemon:

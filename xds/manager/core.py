@@ -16,8 +16,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from xds.compile import names
 from xds.compile.workload import compile_workload
 from xds.manager import publish
+from xds.manager import reasons as because
 from xds.manager.clock import Clock
 from xds.manager.convergence import Convergence
 from xds.manager.linger import Lingering
@@ -85,6 +87,8 @@ class Manager(Observer):
         if change.sessions or change.intercepts:
             self._save(change)
         gone = [self.state.workloads[key] for key, new in change.workloads.items() if new is None]
+        left = self._nodes_that_leave(change)
+        why = because.reasons(self.state, change)
         lost = self._lost(change.workloads)
         self.state.apply(change)
         # Before anything follows from it: what publishing settles is another change, with lines of its own.
@@ -93,9 +97,12 @@ class Manager(Observer):
             log_events(change.events, peer)
             self.obituaries.note(change.events, self.clock.now())
         for workload in gone:
-            self._forget(workload)
+            self._forget(workload, why[workload.id])
+        for key, nodes in left.items():
+            publish.drop_nodes(self.store, nodes, why[key])
+            self.sidecars.expel(nodes)
         for key in change.dirty:
-            self._publish(key)
+            self._publish(key, why[key])
         self._tell(change)
         for one, what in self._lost(change.workloads).items():
             if what != lost.get(one, ""):
@@ -108,6 +115,15 @@ class Manager(Observer):
         except StoreError as error:
             error.about = fields_of(change)
             raise
+
+    def _nodes_that_leave(self, change: Change) -> dict[WorkloadId, list[str]]:
+        """By workload, the nodes of instances that a change takes away."""
+        left = {}
+        for key, new in change.workloads.items():
+            old = self.state.workloads.get(key)
+            gone = old.instances.keys() - (new.instances.keys() if new else ()) if old else ()
+            left[key] = [names.node(key, instance) for instance in sorted(gone)]
+        return left
 
     def _lost(self, workloads: Iterable[WorkloadId]) -> dict[str, str]:
         """By intercept, what it needs of one of these workloads and is not there; empty where everything is."""
@@ -128,7 +144,7 @@ class Manager(Observer):
             here = self.state.of_workload(key)
             rollout.want(one.id for one in here if one.disposition.routed)
             rollout.trust(one.id for one in here if one.disposition is Disposition.ACTIVE)
-            self._publish(key)
+            self._publish(key, because.STARTED)
 
     def owe(self, command: Callable[[], Change], *, peer: str = "") -> None:
         """Commit what this command says, now or, where it can't be stored now, as soon as it can."""
@@ -147,8 +163,8 @@ class Manager(Observer):
         for workload in list(self._unsettled):
             self._review(workload)
 
-    def _forget(self, workload: Workload) -> None:
-        publish.drop(self.store, workload)
+    def _forget(self, workload: Workload, reason: str) -> None:
+        publish.drop(self.store, workload, reason)
         self.askers.drop_all(workload.id)
         self.sidecars.forget(workload.id)
         self._rollouts.pop(workload.id, None)
@@ -156,7 +172,7 @@ class Manager(Observer):
         self._unsettled.discard(workload.id)
         self.convergence.forget(workload.id)
 
-    def _publish(self, key: WorkloadId) -> None:
+    def _publish(self, key: WorkloadId, reason: str) -> None:
         workload = self.state.workloads.get(key)
         if workload is None:
             return
@@ -168,7 +184,7 @@ class Manager(Observer):
         lingering = self._lingering[key].update(wanted.routed, acknowledged=proven, now=self.clock.now())
         asked = self.askers.of(key)
         compiled = compile_workload(replace(wanted, lingering=lingering, explaining=asked))
-        revision = publish.put(self.store, workload, compiled)
+        revision = publish.put(self.store, workload, compiled, reason)
         self.sidecars.require(key, revision)
         if revision != before and self.sidecars.connected(key):
             self.convergence.began(key, revision, began)
@@ -178,7 +194,7 @@ class Manager(Observer):
         """Remove what has lingered for long enough."""
         now = self.clock.now()
         for key in [key for key, lingering in self._lingering.items() if lingering.due(now)]:
-            self._publish(key)
+            self._publish(key, because.LINGERED)
 
     def _tell(self, change: Change) -> None:
         sessions = set(change.sessions) | {one.session for one in change.intercepts.values() if one}
@@ -217,7 +233,7 @@ class Manager(Observer):
             self.convergence.forget(key)
         if key in self._rollouts and not self.sidecars.connected(key):
             self._rollouts[key].acquit()
-            self._publish(key)
+            self._publish(key, because.LAST_WENT)
         self._hopeless = {one for one in self._hopeless if one[0] != stream.number}
         self._heard(key)
 
@@ -231,15 +247,15 @@ class Manager(Observer):
         """A sidecar refused something: find out whose intercept it was."""
         key = WorkloadId.parse(stream.view.group)
         # A refusal of an older state says nothing of what is on its way already.
-        if type_url in AWAITED and nack.revision >= self.sidecars.required(key):
+        if key in self.state.workloads and type_url in AWAITED and nack.revision >= self.sidecars.required(key):
             if not self._rollouts[key].publication():
                 self._hopeless.add((stream.number, type_url))
                 self._rollouts[key].acquit()
-                self._publish(key)
+                self._publish(key, because.NO_BLAME)
             elif (stream.number, type_url) not in self._hopeless:
                 if self.askers.drop_all(key):
                     # No intercept is to suffer for it, should it have been the twins that were refused.
-                    self._publish(key)
+                    self._publish(key, because.TAKEN_BACK)
                 else:
                     self._isolate(key, nack.text)
         self._heard(key)
@@ -248,7 +264,7 @@ class Manager(Observer):
         guilty = self._rollouts[key].refused()
         if guilty is not None:
             self.owe(partial(intercepts.reject, self.state, guilty, text))
-        self._publish(key)
+        self._publish(key, because.TAKEN_BACK)
 
     def _heard(self, key: WorkloadId) -> None:
         self.convergence.look(key, self.clock.now(), partial(self._behind, key))
@@ -257,6 +273,8 @@ class Manager(Observer):
 
     def _review(self, key: WorkloadId) -> None:
         """Settle what every live sidecar of a workload has acknowledged by now."""
+        if key not in self.state.workloads:
+            return
         rollout = self._rollouts[key]
         if self._behind(key):
             return
@@ -274,7 +292,7 @@ class Manager(Observer):
         else:
             self._unsettled.discard(key)
         if rollout.publication() != published:
-            self._publish(key)
+            self._publish(key, because.ON_TRIAL)
 
     def _behind(self, key: WorkloadId, revision: int | None = None) -> bool:
         """Whether some live sidecar runs less than that of a workload, or than its newest state."""
@@ -292,13 +310,13 @@ class Manager(Observer):
         `end_asking`.
         """
         token = self.askers.add(key, port)
-        self._publish(key)
+        self._publish(key, because.EXPLAIN_BEGINS)
         return token, self.sidecars.required(key)
 
     def end_asking(self, key: WorkloadId, token: str) -> None:
         """Take the twins of a token away."""
         if self.askers.drop(key, token):
-            self._publish(key)
+            self._publish(key, because.EXPLAIN_ENDS)
 
     def published(self, key: WorkloadId) -> frozenset[str]:
         """The intercepts of a workload that its sidecars are to be given now."""

@@ -42,8 +42,8 @@ def _away_since(intercept: Intercept, session: Session) -> float | None:
     return min((one.since for one in reports if one and not one.health.usable), default=None)
 
 
-def put(store: Store, workload: Workload, compiled: Compiled) -> int:
-    """Replace a workload's resources by these, and return the store's revision."""
+def put(store: Store, workload: Workload, compiled: Compiled, reason: str) -> int:
+    """Replace a workload's resources by these, for this reason, and return the store's revision."""
     group = str(workload.id)
     nodes = {
         names.node(workload.id, instance): [
@@ -57,14 +57,17 @@ def put(store: Store, workload: Workload, compiled: Compiled) -> int:
         *_resources(LISTENER, compiled.hops),
         *_resources(ROUTE, compiled.routes),
     ]
-    return store.replace(group={group: shared}, nodes=nodes)
+    return store.replace(group={group: shared}, nodes=nodes, reason=reason)
 
 
-def drop(store: Store, workload: Workload) -> None:
-    """Remove every resource of a workload."""
-    store.replace(
-        group={str(workload.id): []}, nodes={names.node(workload.id, instance): [] for instance in workload.instances}
-    )
+def drop(store: Store, workload: Workload, reason: str) -> None:
+    """Remove what all instances of a workload share."""
+    store.replace(group={str(workload.id): []}, reason=reason)
+
+
+def drop_nodes(store: Store, nodes: Iterable[str], reason: str) -> None:
+    """Remove what these nodes have of their own."""
+    store.replace(nodes={node: [] for node in nodes}, reason=reason)
 
 
 def _resources(type_url: str, named: Named) -> list[Resource]:

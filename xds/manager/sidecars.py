@@ -6,8 +6,11 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+import grpc
+
 from xds.manager.pulse import Pulse
 from xds.registry.workload import WorkloadId
+from xds.serve.limits import Refused
 from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from xds.serve.server import XdsServer
 from xds.serve.status import Lag, StreamInfo, SyncState
@@ -54,6 +57,13 @@ class Sidecars:
     def forget(self, key: WorkloadId) -> None:
         """A workload is gone."""
         self._required.pop(key, None)
+
+    def expel(self, nodes: Iterable[str]) -> None:
+        """These nodes are none any more: end their streams."""
+        if self.server is not None:
+            for node in nodes:
+                text = f"{node} is not among the manager's instances any more"
+                self.server.expel(node, Refused(grpc.StatusCode.PERMISSION_DENIED, text))
 
     def lagging(self, key: WorkloadId, revision: int | None = None) -> list[Lag]:
         """Live sidecars of a workload that have not acknowledged its newest state, or that of a revision."""

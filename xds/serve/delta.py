@@ -7,6 +7,7 @@ out again by itself.
 
 from __future__ import annotations
 
+from xds.serve.journal import CONNECTED, RECONNECTED, SUBSCRIPTION
 from xds.serve.resource import Resource
 from xds.serve.status import Ack, Nack
 from xds.serve.store import Snapshot
@@ -39,6 +40,7 @@ class DeltaWatch(Watch[DeltaRequest]):
             self._greet = self._greet or WILDCARD in asked
             self._asked |= asked - {WILDCARD}
             self.make_due = True
+            self.reasons.add(SUBSCRIPTION)
         if WILDCARD in dropped:
             dropped |= {name for name in self._known if name not in self.subscription.names}
         for name in dropped:
@@ -55,6 +57,8 @@ class DeltaWatch(Watch[DeltaRequest]):
         self._asked |= asked - {WILDCARD} - kept.keys()
         self._greet = self.subscription.wildcard and not request.initial_versions
         self.make_due = self.unmake_due = True
+        kept_any = RECONNECTED if request.initial_versions else CONNECTED
+        self.reasons.add(kept_any if self.subscription.wildcard or request.initial_versions else SUBSCRIPTION)
 
     def _additions(self, snapshot: Snapshot, urgent: list[Resource]) -> Push | None:
         existing, known = snapshot.resources, self._known
@@ -75,8 +79,8 @@ class DeltaWatch(Watch[DeltaRequest]):
         gone = sorted(name for name, version in self._known.items() if version and name not in snapshot.resources)
         return Push([], gone) if gone else None
 
-    def _encode(self, push: Push) -> bytes:
-        return delta_prefix(self.type_url, push.resources, push.removed, self._identifier)
+    def _encode(self, push: Push) -> tuple[bytes, str]:
+        return delta_prefix(self.type_url, push.resources, push.removed, self._identifier), ""
 
     def _on_sent(self, push: Push) -> None:
         for each in push.resources:

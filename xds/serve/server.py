@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from xds.serve.journal import Journal
 from xds.serve.limits import Limits, Refused
 from xds.serve.resource import CLUSTER, ROUTE
 from xds.serve.services import PREFIXES, SERVICES
@@ -75,12 +76,14 @@ class XdsServer:
         identifier: str,
         observer: Observer | None = None,
         limits: Limits | None = None,
+        journal: Journal | None = None,
         coalesce: float = COALESCE,
         settle: float = SETTLE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
         self.limits = limits or Limits()
+        self.journal = journal or Journal()
         self._authenticate = authenticate
         self._identifier = identifier
         self._observers: tuple[Observer, ...] = () if observer is None else (observer,)
@@ -121,6 +124,12 @@ class XdsServer:
     def clients(self) -> list[ClientStatus]:
         """Every open stream, in order of connection."""
         return [session.stream.status() for session in self._sessions.values()]
+
+    def expel(self, node: str, refusal: Refused) -> None:
+        """End the streams of a node, after what is ready to be sent on them."""
+        for session in self._sessions.values():
+            if session.stream.info.view.node == node:
+                session.end(refusal)
 
     def lagging(self, group: str, revision: int, types: Iterable[str] = (CLUSTER, ROUTE)) -> list[Lag]:
         """What streams of this group have not acknowledged of these types, of all that changed up to this revision.
@@ -204,6 +213,7 @@ class XdsServer:
             identifier=self._identifier,
             nonces=f"{self._run}-{info.number:x}",
             limits=self.limits,
+            scribe=self.journal.open(info),
         )
         session = Session(
             stream,
@@ -214,8 +224,8 @@ class XdsServer:
             on_nack=partial(self._tell, "on_nack", info),
         )
 
-        def changed(types: frozenset[str], revision: int) -> None:
-            if stream.on_change(types, revision):
+        def changed(types: frozenset[str], revision: int, reason: str) -> None:
+            if stream.on_change(types, revision, reason):
                 self._pacer.changed(info.view.group, revision, session)
 
         self._sessions[info.number] = session
@@ -233,6 +243,7 @@ class XdsServer:
             del self._sessions[info.number], self._groups[info.view.group][info.number]
             if not self._groups[info.view.group]:
                 del self._groups[info.view.group]
+            stream.close(self._clock())
             log.info("%s is gone", info)
             self._tell("on_disconnect", info)
 

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import grpc
 
+from xds.serve.limits import Refused
 from xds.serve.status import Ack, LastSent, Nack
 from xds.serve.stream import AnyStream
 
@@ -34,6 +35,7 @@ class Session:
         self._on_verdict = on_verdict
         self._on_ack = on_ack
         self._on_nack = on_nack
+        self._refusal: Refused | None = None
 
     async def run(self, context: Context) -> None:
         """Converse until the client has said its last word. Raises ValueError or Refused for what it may not say.
@@ -50,6 +52,8 @@ class Session:
                         self._on_response(*self.stream.latest, len(data))
                     await context.write(data)
                 self._report()
+                if self._refusal is not None:
+                    raise self._refusal
                 if reader.done():
                     break
                 await self.awake.wait()
@@ -73,6 +77,13 @@ class Session:
         if isinstance(verdict, Nack):
             self._on_nack(type_url, verdict)
         self._report()
+
+    def end(self, refusal: Refused) -> None:
+        """End the stream with this status, after what is ready to be sent."""
+        self._refusal = refusal
+        self.stream.release()
+        self.stream.settle()
+        self.awake.set()
 
     def release(self) -> None:
         """What changed in the store may go out."""

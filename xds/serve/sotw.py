@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from xds.serve.journal import ASKED_AGAIN, CONNECTED, RECONNECTED, SUBSCRIPTION
 from xds.serve.resource import FULL_STATE, Resource
 from xds.serve.status import Ack, LastSent, Nack
 from xds.serve.store import Snapshot
@@ -48,6 +49,12 @@ class SotwWatch(Watch[SotwRequest]):
             self._greet = self._greet or self._full
             self.make_due = True
             self.unmake_due = self.unmake_due or first
+            if not first:
+                self.reasons.add(SUBSCRIPTION)
+            elif request.version_info:
+                self.reasons.add(RECONNECTED)
+            else:
+                self.reasons.add(CONNECTED if self.subscription.wildcard else SUBSCRIPTION)
         elif (
             last is not None
             and self._is_repeated(request, verdict)
@@ -55,6 +62,7 @@ class SotwWatch(Watch[SotwRequest]):
         ):
             self._asked |= (self.subscription.names | self._known.keys()) - self._rejected.keys()
             self.make_due = True
+            self.reasons.add(ASKED_AGAIN)
         return verdict
 
     def _is_repeated(self, request: SotwRequest, verdict: Ack | Nack | None) -> bool:
@@ -98,11 +106,12 @@ class SotwWatch(Watch[SotwRequest]):
         self._drop(gone)
         return None
 
-    def _encode(self, push: Push) -> bytes:
+    def _encode(self, push: Push) -> tuple[bytes, str]:
         digest = blake2b(digest_size=8)
         for each in sorted(push.resources, key=lambda resource: resource.name):
             digest.update(f"{len(each.name)}:{each.name}{each.version}".encode())
-        return sotw_prefix(self.type_url, digest.hexdigest(), push.resources, self._identifier)
+        version = digest.hexdigest()
+        return sotw_prefix(self.type_url, version, push.resources, self._identifier), version
 
     def _on_sent(self, push: Push) -> None:
         if self._full:

@@ -48,7 +48,7 @@ class StreamInfo:
         return f"stream {self.number} ({self.variant}, {self.view})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LastSent:
     """The last response of a type. `resources` maps names to versions; `at` is in seconds since the epoch."""
 

@@ -3,7 +3,7 @@
 A *group* is a set of clients that share resources (all instances of a workload); a *node* is one client. A client sees
 the resources of its group and those of its node, and where both have a resource of one type and name, the node's.
 
-There is no history. Each change makes a new immutable `Snapshot` of each type that it touches and gives it the next
+Each change makes a new immutable `Snapshot` of each type that it touches and gives it the next
 *revision*; readers hold whichever snapshot they read. Streams are told which types of theirs changed and nothing else,
 so a change costs what the touched group costs, however many others there are.
 
@@ -12,18 +12,23 @@ Everything here belongs to one thread, the event loop's.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from xds.serve.resource import Resource
+
+if TYPE_CHECKING:
+    from xds.serve.journal import Contents
 
 Key = tuple[str, str]
 """Type URL and name of a resource."""
 Changes = Mapping[str, Mapping[Key, Resource | None]]
 """Per group or node: what to set, or None to remove."""
-Watcher = Callable[[frozenset[str], int], None]
-"""Called with the type URLs that changed and the revision of the change."""
+Watcher = Callable[[frozenset[str], int, str], None]
+"""Called with the type URLs that changed, the revision of the change, and why it was made."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,6 +42,14 @@ class View:
         return f"{self.node} of {self.group}"
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A serialised response but for its nonce, and what is in it."""
+
+    prefix: bytes
+    contents: Contents
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """All resources of one type as a client sees them, in order of name, and the revision of their last change.
@@ -47,7 +60,7 @@ class Snapshot:
 
     resources: Mapping[str, Resource]
     revision: int
-    encoded: dict[object, bytes] = field(default_factory=dict, repr=False)
+    encoded: dict[object, Encoded] = field(default_factory=dict, repr=False)
     _merged: dict[str, tuple[Snapshot, Snapshot]] = field(default_factory=dict, repr=False)
 
     def over(self, base: Snapshot) -> Snapshot:
@@ -63,6 +76,9 @@ class Snapshot:
         return merged
 
 
+_LONGEST_REASON = 300
+"""Characters of a reason that are kept."""
+
 EMPTY = Snapshot(MappingProxyType({}), 0)
 
 
@@ -70,8 +86,9 @@ class Store:
     """The newest state. Streams are refused until `complete()` has been called once."""
 
     def __init__(self) -> None:
-        self._groups = _Shelf()
-        self._nodes = _Shelf()
+        self._past = Past()
+        self._groups = _Shelf(self._past)
+        self._nodes = _Shelf(self._past)
         self._revision = 0
         self._complete = False
 
@@ -93,8 +110,10 @@ class Store:
         """Say that the first state is complete: before that a reconnecting client would lose what it has."""
         self._complete = True
 
-    def update(self, *, group: Changes = MappingProxyType({}), nodes: Changes = MappingProxyType({})) -> int:
-        """Apply changes as one step and return the revision.
+    def update(
+        self, *, group: Changes = MappingProxyType({}), nodes: Changes = MappingProxyType({}), reason: str = ""
+    ) -> int:
+        """Apply changes as one step and return the revision. `reason` is for people who look at what was pushed.
 
         None removes; content that is there already is no change, and if nothing changes the revision stays. Raises
         ValueError, and changes nothing, if a resource is filed under another key than its own.
@@ -108,7 +127,7 @@ class Store:
         if touched:
             self._revision = revision
             for watcher, types in _by_watcher(touched):
-                watcher(types, revision)
+                watcher(types, revision, reason[:_LONGEST_REASON])
         return self._revision
 
     def replace(
@@ -116,14 +135,19 @@ class Store:
         *,
         group: Mapping[str, Iterable[Resource]] = MappingProxyType({}),
         nodes: Mapping[str, Iterable[Resource]] = MappingProxyType({}),
+        reason: str = "",
     ) -> int:
         """Like `update`, with the whole content of each group and node named: what is not listed is removed."""
-        return self.update(group=self._groups.difference(group), nodes=self._nodes.difference(nodes))
+        return self.update(group=self._groups.difference(group), nodes=self._nodes.difference(nodes), reason=reason)
 
     def contents(self, *, group: str | None = None, node: str | None = None) -> dict[Key, Resource]:
         """The own resources of a group or of a node."""
         shelf, name = (self._groups, group) if node is None else (self._nodes, node)
         return shelf.contents(name or "")
+
+    def past(self, type_url: str, name: str, version: str) -> Resource | None:
+        """A resource as it was before it was changed or removed, if that was not long ago."""
+        return self._past.find(type_url, name, version)
 
     def snapshot(self, view: View, type_url: str) -> Snapshot:
         """What a client sees of one type."""
@@ -152,6 +176,34 @@ class Store:
         return self._groups.watchers
 
 
+class Past:
+    """Resources that were changed or removed, the last `most` bytes of them: a client that is behind has them still."""
+
+    def __init__(self, most: int = 16 * 1024 * 1024) -> None:
+        self._most = most
+        self._size = 0
+        self._kept: OrderedDict[tuple[str, str, str], Resource] = OrderedDict()
+
+    def note(self, resource: Resource) -> None:
+        """This one is in force no longer."""
+        key = (resource.type_url, resource.name, resource.version)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return
+        self._kept[key] = resource
+        self._size += _OVERHEAD + len(resource.body)
+        while self._size > self._most:
+            _, oldest = self._kept.popitem(last=False)
+            self._size -= _OVERHEAD + len(oldest.body)
+
+    def find(self, type_url: str, name: str, version: str) -> Resource | None:
+        """A resource in that version, if it is remembered."""
+        return self._kept.get((type_url, name, version))
+
+
+_OVERHEAD = 500
+"""Bytes that a resource takes beside its body."""
+
 _Touched = list[tuple[list[Watcher], frozenset[str]]]
 
 
@@ -167,7 +219,8 @@ def _by_watcher(touched: _Touched) -> list[tuple[Watcher, frozenset[str]]]:
 class _Shelf:
     """The snapshots of every owner of one kind (group or node), and the watchers of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, past: Past) -> None:
+        self._past = past
         self._snapshots: dict[str, dict[str, Snapshot]] = {}
         self._watchers: dict[str, dict[Watcher, None]] = {}
 
@@ -210,6 +263,8 @@ class _Shelf:
             old = self.snapshot(owner, type_url).resources
             if (old[name].version if name in old else None) == (resource.version if resource else None):
                 continue
+            if name in old:
+                self._past.note(old[name])
             content = fresh.setdefault(type_url, dict(old))
             if resource is None:
                 del content[name]

@@ -24,6 +24,7 @@ from typing import Generic, TypeAlias
 import grpc
 
 from xds.serve.delta import DeltaWatch
+from xds.serve.journal import Pushed, Scribe
 from xds.serve.limits import Limits, Refused
 from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, PUSH_ORDER, REMOVAL_ORDER, ROUTE, SCOPED_ROUTE, VIRTUAL_HOST
 from xds.serve.sotw import SotwWatch
@@ -53,10 +54,12 @@ class Stream(ABC, Generic[Request]):
         nonces: str,
         type_url: str | None = None,
         limits: Limits | None = None,
+        scribe: Scribe | None = None,
     ) -> None:
         self.info = info
         self.latest: tuple[str, LastSent] | None = None
         """The response that was made last, and its type."""
+        self._scribe = scribe
         self._store = store
         self._type_url = type_url
         self._limits = limits or Limits()
@@ -86,6 +89,8 @@ class Stream(ABC, Generic[Request]):
             raise ValueError(f"type_url is {request.type_url!r} in a request to the service for {self._type_url!r}")
         if not request.type_url:
             raise ValueError("a request on an aggregated stream has no type_url; set it")
+        if self._scribe is not None and self._scribe.watched:
+            self._scribe.asked(request, len(data), self._answered(request), at)
         verdict = self.on_request(request, at)
         if len(self._watches) > self._limits.types:
             raise self._too_much(f"{len(self._watches)} types on one stream", self._limits.types)
@@ -93,6 +98,12 @@ class Stream(ABC, Generic[Request]):
         if names > self._limits.names:
             raise self._too_much(f"{names} subscriptions to {request.type_url}", self._limits.names)
         return request.type_url, verdict
+
+    def _answered(self, request: Request) -> Pushed | None:
+        """The response that a request speaks of."""
+        watch = self._watches.get(request.type_url)
+        flight = watch.flights.get(request.nonce) if watch is not None else None
+        return flight.pushed if flight is not None else None
 
     def _too_much(self, what: str, limit: int) -> Refused:
         return Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{what}; the limit is {limit}")
@@ -105,12 +116,12 @@ class Stream(ABC, Generic[Request]):
         watch.expect(self._store.snapshot(self.info.view, type_url).revision)
         return verdict
 
-    def on_change(self, types: Iterable[str], revision: int) -> bool:
-        """Something of these types changed in the view. Says whether the client has asked for any of them; then
-        `release` is to follow, at once or a little later."""
+    def on_change(self, types: Iterable[str], revision: int, reason: str = "") -> bool:
+        """Something of these types changed in the view, for this reason. Says whether the client has asked for any of
+        them; then `release` is to follow, at once or a little later."""
         dirty = [watch for type_url in types if (watch := self._watches.get(type_url)) is not None and watch.started]
         for watch in dirty:
-            watch.dirty(revision)
+            watch.dirty(revision, reason)
         self._held.update(dirty)
         return bool(dirty)
 
@@ -119,6 +130,13 @@ class Stream(ABC, Generic[Request]):
         for watch in self._held:
             watch.release()
         self._held.clear()
+
+    def close(self, at: float) -> None:
+        """The stream has ended."""
+        for watch in self._order:
+            watch.close(at)
+        if self._scribe is not None:
+            self._scribe.closed(at)
 
     def settle(self) -> bool:
         """The client has had time to ask for all that it wants. Says whether that was news."""
@@ -177,6 +195,8 @@ class Stream(ABC, Generic[Request]):
         self._sent += 1
         if watch.last_sent is not None:
             self.latest = (watch.type_url, watch.last_sent)
+        if self._scribe is not None:
+            self._scribe.pushed(response.pushed)
         if watch.type_url == CLUSTER and self.info.aggregated:
             names = [each.endpoints for each in response.fresh if each.endpoints is not None]
             if names:

@@ -24,9 +24,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from xds.serve.journal import WARMING, Contents, Outcome, Pushed, Reasons
 from xds.serve.resource import Resource
 from xds.serve.status import Ack, LastSent, Nack, SyncState, TypeStatus
-from xds.serve.store import Snapshot
+from xds.serve.store import Encoded, Snapshot
 from xds.serve.subscription import Subscription
 from xds.serve.wire import DeltaRequest, ErrorDetail, SotwRequest, with_nonce
 
@@ -36,7 +37,7 @@ _MOST_ENCODED = 64
 Request = TypeVar("Request", SotwRequest, DeltaRequest)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Moment:
     """When a response is made: the store's revision, the response's nonce, and seconds since the epoch."""
 
@@ -45,7 +46,7 @@ class Moment:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Push:
     """What to put into a response: resources, names reported as absent, and which resources are new to the client."""
 
@@ -54,15 +55,16 @@ class Push:
     fresh: list[Resource] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Response:
     """A response, serialised, and the resources in it that the client did not have in this version."""
 
     data: bytes
     fresh: list[Resource]
+    pushed: Pushed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Flight:
     """A response that is neither acknowledged nor refused yet."""
 
@@ -71,6 +73,7 @@ class Flight:
     """The oldest change that it carries."""
     gating: bool
     """Whether the next response waits for its acknowledgement."""
+    pushed: Pushed
 
 
 class Watch(ABC, Generic[Request]):
@@ -92,6 +95,8 @@ class Watch(ABC, Generic[Request]):
         self.nack: Nack | None = None
         self.acked: dict[str, str] = {}
         self.acked_revision = 0
+        self.reasons = Reasons()
+        """Why there is, or may be, something to send."""
         self._identifier = identifier
         self._asked: set[str] = set()
         self._asked_all = False
@@ -110,9 +115,10 @@ class Watch(ABC, Generic[Request]):
     def on_request(self, request: Request, at: float) -> Ack | Nack | None:
         """Take in a request; say what it says of a response, if it does."""
 
-    def dirty(self, revision: int) -> None:
-        """Something of this type changed in the view, in this revision: it is owed from now on, and due when `release`
-        says so."""
+    def dirty(self, revision: int, reason: str = "") -> None:
+        """Something of this type changed in the view, in this revision and for this reason: it is owed from now on,
+        and due when `release` says so."""
+        self.reasons.add(reason)
         if self._pending is None:
             self._pending = revision
 
@@ -170,8 +176,8 @@ class Watch(ABC, Generic[Request]):
         """What the client has and should not."""
 
     @abstractmethod
-    def _encode(self, push: Push) -> bytes:
-        """The response without its nonce."""
+    def _encode(self, push: Push) -> tuple[bytes, str]:
+        """The response without its nonce, and its version; empty where the variant has none for all of it."""
 
     @abstractmethod
     def _on_sent(self, push: Push) -> None:
@@ -190,35 +196,47 @@ class Watch(ABC, Generic[Request]):
         return push + [snapshot.resources[name] for name in sorted(others) if name in snapshot.resources]
 
     def _send(self, push: Push, snapshot: Snapshot, moment: Moment, *, gating: bool = True) -> Response:
-        prefix = self._shared_prefix(push, snapshot)
+        encoded = self._shared(push, snapshot)
+        data = with_nonce(encoded.prefix, moment.nonce)
+        if not gating:
+            self.reasons.add(WARMING)
+        pushed = Pushed(
+            self.type_url, moment.nonce, moment.revision, moment.at, len(data), encoded.contents, self.reasons.all()
+        )
         self._on_sent(push)
         versions = {each.name: each.version for each in push.resources}
         sent = LastSent(moment.nonce, moment.revision, versions, tuple(push.removed), moment.at)
         since = snapshot.revision if self._pending is None else self._pending
         if not self.make_due and not self.unmake_due:
             self._pending = None
+            self.reasons.clear()
         self.last_sent = sent
-        self.flights[moment.nonce] = Flight(sent, since, gating)
-        return Response(with_nonce(prefix, moment.nonce), push.fresh)
+        self.flights[moment.nonce] = Flight(sent, since, gating, pushed)
+        return Response(data, push.fresh, pushed)
 
-    def _shared_prefix(self, push: Push, snapshot: Snapshot) -> bytes:
+    def _shared(self, push: Push, snapshot: Snapshot) -> Encoded:
         """The response without its nonce, serialised once for all streams that are to be sent the same."""
         if not push.resources:
-            return self._encode(push)
+            return self._encoded(push)
         contents = tuple((each.name, each.version) for each in push.resources)
         key = (type(self), self.type_url, self._identifier, contents, tuple(push.removed))
-        prefix = snapshot.encoded.get(key)
-        if prefix is None:
+        encoded = snapshot.encoded.get(key)
+        if encoded is None:
             if len(snapshot.encoded) >= _MOST_ENCODED:
                 snapshot.encoded.clear()
-            prefix = snapshot.encoded[key] = self._encode(push)
-        return prefix
+            encoded = snapshot.encoded[key] = self._encoded(push)
+        return encoded
+
+    def _encoded(self, push: Push) -> Encoded:
+        prefix, version = self._encode(push)
+        return Encoded(prefix, Contents.of(push.resources, push.removed, version))
 
     def _rest(self, revision: int) -> None:
         """Nothing is left to say: what the client holds is the newest state, unless it still has to tell."""
         if self.make_due or self.unmake_due:
             return
         self._pending = None
+        self.reasons.clear()
         if self.owed is None:
             self.acked_revision = revision
 
@@ -232,14 +250,15 @@ class Watch(ABC, Generic[Request]):
         if flight is None:
             return None
         while (earliest := next(iter(self.flights))) != nonce:
-            self._accept(self.flights.pop(earliest))
+            self._accept(self.flights.pop(earliest), at)
         del self.flights[nonce]
         if error is not None:
             return self._reject(flight, error, at)
-        self._accept(flight)
+        self._accept(flight, at)
         return Ack(flight.sent.revision, nonce, max(0.0, at - flight.sent.at))
 
-    def _accept(self, flight: Flight) -> None:
+    def _accept(self, flight: Flight, at: float) -> None:
+        flight.pushed.settle(Outcome.ACKED, at)
         sent: LastSent = flight.sent
         for name in (*sent.resources, *sent.removed):
             self._rejected.pop(name, None)
@@ -257,6 +276,7 @@ class Watch(ABC, Generic[Request]):
         sent: LastSent = flight.sent
         text = error.message or f"refused with code {error.code}"
         nack = Nack(text, sent.revision, sent.resources, at, sent.nonce, max(0.0, at - sent.at))
+        flight.pushed.settle(Outcome.NACKED, at, text)
         rejected = {name: each for name, each in sent.resources.items() if self.subscription.covers(name)}
         if rejected or not sent.resources:
             # What the client has unsubscribed from meanwhile is not missing there.
@@ -286,6 +306,11 @@ class Watch(ABC, Generic[Request]):
         since = [flight.since for flight in self.flights.values()]
         since += [each for each in (self._pending, self._rejected_since) if each is not None]
         return min(since, default=None)
+
+    def close(self, at: float) -> None:
+        """The stream has ended: nobody will say anything more of what is in flight."""
+        for flight in self.flights.values():
+            flight.pushed.settle(Outcome.CUT_OFF, at)
 
     def expect(self, revision: int) -> None:
         """Count as unacknowledged from this revision on, if a response is due for another reason than a change."""

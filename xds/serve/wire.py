@@ -52,7 +52,7 @@ class Node:
         return _decode_struct(self.raw_metadata, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SotwRequest:
     """What the server uses of a DiscoveryRequest. `node` stays serialised: see `decode_node`."""
 
@@ -69,7 +69,7 @@ class SotwRequest:
         return len(self.names)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DeltaRequest:
     """What the server uses of a DeltaDiscoveryRequest. `node` stays serialised: see `decode_node`."""
 

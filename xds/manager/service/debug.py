@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
 import betterproto2
@@ -15,17 +15,16 @@ from xds.api.services import Debug as Methods
 from xds.compile import names
 from xds.compile.encode import encode
 from xds.manager.core import Manager
-from xds.manager.service.callers import CallError, Callers
-from xds.manager.service.manager import _guarded
+from xds.manager.service.callers import Callers
+from xds.manager.service.inspection import TYPES, Inspection, newest, transport, type_urls
+from xds.manager.service.manager import _guarded, _guarded_stream
 from xds.registry.intercept import Disposition
-from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, content_version
+from xds.serve.resource import content_version
 from xds.serve.status import ClientStatus, TypeStatus
 from xds.serve.store import View
 
 Q = TypeVar("Q", bound=betterproto2.Message)
 R = TypeVar("R", bound=betterproto2.Message)
-
-TYPES = {"listeners": LISTENER, "routes": ROUTE, "clusters": CLUSTER, "endpoints": ENDPOINT}
 
 
 class DebugService:
@@ -34,6 +33,7 @@ class DebugService:
     def __init__(self, manager: Manager, callers: Callers) -> None:
         self._manager = manager
         self._callers = callers
+        self._inspection = Inspection(manager)
 
     def handlers(self) -> Handlers:
         """What the server registers."""
@@ -41,20 +41,16 @@ class DebugService:
             [
                 _handler(Methods.LIST_SIDECARS, self._list_sidecars),
                 _handler(Methods.GET_RESOURCES, self._get_resources),
+                _handler(Methods.GET_HISTORY, self._get_history),
+                _handler(Methods.COMPARE, self._compare),
+                Methods.TAP.handler(_guarded_stream(self._tap)),
             ]
         )
-
-    def _clients(self) -> dict[str, list[ClientStatus]]:
-        """Streams by node id, the newest last: one that was cut off may be there until its end is noticed."""
-        found: dict[str, list[ClientStatus]] = {}
-        for client in self._manager.sidecars.server.clients() if self._manager.sidecars.server else []:
-            found.setdefault(client.stream.view.node, []).append(client)
-        return found
 
     async def _list_sidecars(self, _: v1.ListSidecarsRequest, context: Context) -> v1.ListSidecarsReply:
         self._callers.admin(context)
         now = time.time()
-        clients = self._clients()
+        clients = self._inspection.streams()
         nodes = {
             names.node(key, instance)
             for key, workload in self._manager.state.workloads.items()
@@ -78,19 +74,19 @@ class DebugService:
                 )
 
     def _sidecar(self, node: str, clients: list[ClientStatus], now: float) -> v1.Sidecar:
-        newest = clients[-1].stream
-        types = _types(clients)
+        last = clients[-1].stream
+        types = newest(clients)
         return v1.Sidecar(
             node=node,
-            envoy_version=newest.user_agent.removeprefix("envoy/"),
-            transport=f"{newest.variant}, {'aggregated' if newest.aggregated else 'per type'}",
-            connected_seconds=max(0.0, now - newest.connected),
+            envoy_version=last.user_agent.removeprefix("envoy/"),
+            transport=transport(last),
+            connected_seconds=max(0.0, now - last.connected),
             types=[
-                _type_state(name, types[type_url], self._intended(newest.view, types[type_url]), newest.connected, now)
+                _type_state(name, types[type_url], self._intended(last.view, types[type_url]), last.connected, now)
                 for name, type_url in TYPES.items()
                 if type_url in types
             ],
-            peer=newest.peer,
+            peer=last.peer,
         )
 
     def _intended(self, view: View, status: TypeStatus) -> dict[str, str]:
@@ -100,11 +96,9 @@ class DebugService:
 
     async def _get_resources(self, request: v1.GetResourcesRequest, context: Context) -> v1.GetResourcesReply:
         self._callers.admin(context)
-        type_url = TYPES.get(request.type)
-        if type_url is None:
-            raise CallError(grpc.StatusCode.INVALID_ARGUMENT, f"TYPE: {request.type!r} is none of {', '.join(TYPES)}")
-        view = self._view(request.node)
-        status = _types(self._clients().get(view.node, [])).get(type_url)
+        (type_url,) = type_urls([request.type])
+        view = self._inspection.view(request.node)
+        status = newest(self._inspection.streams().get(view.node, [])).get(type_url)
         acked = status.acked if status else {}
         found = self._manager.store.snapshot(view, type_url).resources
         return v1.GetResourcesReply(
@@ -120,19 +114,17 @@ class DebugService:
             ]
         )
 
-    def _view(self, node: str) -> View:
-        found = [
-            View(str(key), names.node(key, instance))
-            for key, workload in self._manager.state.workloads.items()
-            for instance in workload.instances
-            if node in {names.node(key, instance), instance}
-        ]
-        if not found:
-            raise CallError(grpc.StatusCode.NOT_FOUND, f"there is no node {node!r}; `xdsctl status` lists them")
-        if len(found) > 1:
-            several = ", ".join(sorted(view.node for view in found))
-            raise CallError(grpc.StatusCode.INVALID_ARGUMENT, f"NODE: {node!r} may be any of {several}")
-        return found[0]
+    async def _get_history(self, request: v1.GetHistoryRequest, context: Context) -> v1.GetHistoryReply:
+        self._callers.admin(context)
+        return self._inspection.history(request.node)
+
+    def _tap(self, request: v1.TapRequest, context: Context) -> AsyncIterator[v1.TapEvent]:
+        self._callers.admin(context)
+        return self._inspection.tap(request.node, list(request.types))
+
+    async def _compare(self, request: v1.CompareRequest, context: Context) -> v1.CompareReply:
+        self._callers.admin(context)
+        return self._inspection.compare(request.node, list(request.types), bodies=request.bodies)
 
 
 def _handler(method: Unary[Q, R], behaviour: Callable[[Q, Context], Awaitable[R]]) -> tuple[str, Handler]:
@@ -140,11 +132,6 @@ def _handler(method: Unary[Q, R], behaviour: Callable[[Q, Context], Awaitable[R]
     serialised them."""
     parse: Callable[[bytes], Q] = method.request.parse
     return method.path, grpc.unary_unary_rpc_method_handler(_guarded(behaviour), parse, encode)
-
-
-def _types(clients: Iterable[ClientStatus]) -> dict[str, TypeStatus]:
-    """Each type's state on the newest of a node's streams that asked for it."""
-    return {type_url: status for client in clients for type_url, status in client.types.items()}
 
 
 def _type_state(

@@ -6,6 +6,10 @@
 __all__ = (
     "Candidate",
     "CandidateVerdict",
+    "CompareReply",
+    "CompareRequest",
+    "ComparedResource",
+    "ComparedType",
     "Conflict",
     "ConnectReply",
     "ConnectRequest",
@@ -16,6 +20,8 @@ __all__ = (
     "ExtendReply",
     "ExtendRequest",
     "Gateway",
+    "GetHistoryReply",
+    "GetHistoryRequest",
     "GetResourcesReply",
     "GetResourcesRequest",
     "GetVersionReply",
@@ -39,6 +45,8 @@ __all__ = (
     "Port",
     "PortMapping",
     "Presence",
+    "Push",
+    "PushedResource",
     "QuitReply",
     "QuitRequest",
     "Rejection",
@@ -52,6 +60,10 @@ __all__ = (
     "SidecarStateState",
     "Stage",
     "StageState",
+    "TapEvent",
+    "TapRequest",
+    "TapRequestSeen",
+    "TapStream",
     "Target",
     "TargetState",
     "TargetStateState",
@@ -205,6 +217,88 @@ class Candidate(betterproto2.Message):
 
 
 default_message_pool.register_message("byway.manager.v1", "Candidate", Candidate)
+
+
+@dataclass(eq=False, repr=False)
+class ComparedResource(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    type_url: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    version: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Empty: it is not meant to have it.
+    """
+
+    acked_version: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Empty: it has not acknowledged it.
+    """
+
+    body: "bytes" = betterproto2.field(5, betterproto2.TYPE_BYTES)
+    """
+    Where it was asked for, or both versions differ.
+    """
+
+    acked_body: "bytes" = betterproto2.field(6, betterproto2.TYPE_BYTES)
+    """
+    Where both versions differ; empty where nobody remembers that version any more.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "ComparedResource", ComparedResource)
+
+
+@dataclass(eq=False, repr=False)
+class ComparedType(betterproto2.Message):
+    type: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    requested: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    Whether it ever asked for this type.
+    """
+
+    state: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    SYNCED, STALE, NOT SENT, NACKED, NOT REQUESTED
+    """
+
+    nack: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+
+    resources: "list[ComparedResource]" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("byway.manager.v1", "ComparedType", ComparedType)
+
+
+@dataclass(eq=False, repr=False)
+class CompareReply(betterproto2.Message):
+    node: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    connected: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+
+    types: "list[ComparedType]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("byway.manager.v1", "CompareReply", CompareReply)
+
+
+@dataclass(eq=False, repr=False)
+class CompareRequest(betterproto2.Message):
+    node: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    types: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Types to compare; none for all.
+    """
+
+    bodies: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    Have the intended bodies of all resources, not only of those that differ.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "CompareRequest", CompareRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -474,6 +568,32 @@ class Gateway(betterproto2.Message):
 
 
 default_message_pool.register_message("byway.manager.v1", "Gateway", Gateway)
+
+
+@dataclass(eq=False, repr=False)
+class GetHistoryReply(betterproto2.Message):
+    node: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    connected: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+
+    pushes: "list[Push]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The oldest first.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "GetHistoryReply", GetHistoryReply)
+
+
+@dataclass(eq=False, repr=False)
+class GetHistoryRequest(betterproto2.Message):
+    node: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The node's id, or an instance's where no other workload has one of that id.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "GetHistoryRequest", GetHistoryRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -867,6 +987,89 @@ default_message_pool.register_message("byway.manager.v1", "Presence", Presence)
 
 
 @dataclass(eq=False, repr=False)
+class Push(betterproto2.Message):
+    """
+    A response that a sidecar was sent.
+    """
+
+    at: "float" = betterproto2.field(1, betterproto2.TYPE_DOUBLE)
+    """
+    Seconds since the epoch.
+    """
+
+    type: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    listeners, routes, clusters, endpoints, or a type URL
+    """
+
+    nonce: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+    version: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Of the response; delta has none.
+    """
+
+    revision: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
+    """
+    The number of changes that the manager had made to anything by then.
+    """
+
+    size: "int" = betterproto2.field(6, betterproto2.TYPE_UINT64)
+    """
+    All of it, in bytes.
+    """
+
+    resources: "list[PushedResource]" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    removed: "list[str]" = betterproto2.field(8, betterproto2.TYPE_STRING, repeated=True)
+
+    more_resources: "int" = betterproto2.field(9, betterproto2.TYPE_UINT32)
+    """
+    How many of either are not listed.
+    """
+
+    more_removed: "int" = betterproto2.field(10, betterproto2.TYPE_UINT32)
+
+    reasons: "list[str]" = betterproto2.field(11, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Why, in words.
+    """
+
+    outcome: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
+    """
+    waiting, acked, nacked, cut off
+    """
+
+    answered_seconds: "float" = betterproto2.field(13, betterproto2.TYPE_DOUBLE)
+    """
+    From the push to the answer, or to the stream's end.
+    """
+
+    nack: "str" = betterproto2.field(14, betterproto2.TYPE_STRING)
+    """
+    Envoy's words.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "Push", Push)
+
+
+@dataclass(eq=False, repr=False)
+class PushedResource(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    version: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    size: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    Of its body, in bytes.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "PushedResource", PushedResource)
+
+
+@dataclass(eq=False, repr=False)
 class QuitReply(betterproto2.Message):
     ended: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
     """
@@ -1078,6 +1281,107 @@ class Stage(betterproto2.Message):
 
 
 default_message_pool.register_message("byway.manager.v1", "Stage", Stage)
+
+
+@dataclass(eq=False, repr=False)
+class TapEvent(betterproto2.Message):
+    """
+
+
+    Oneofs:
+        - event:
+    """
+
+    response: "Push | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True, group="event")
+    """
+    A response; its outcome comes as a request.
+    """
+
+    request: "TapRequestSeen | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True, group="event")
+
+    connected: "TapStream | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True, group="event")
+
+    disconnected: "TapStream | None" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True, group="event")
+
+    lost: "int | None" = betterproto2.field(5, betterproto2.TYPE_UINT64, optional=True, group="event")
+    """
+    So many events the caller was too slow for.
+    """
+
+    watching: "str | None" = betterproto2.field(6, betterproto2.TYPE_STRING, optional=True, group="event")
+    """
+    The first event: from now on everything is told of this node.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "TapEvent", TapEvent)
+
+
+@dataclass(eq=False, repr=False)
+class TapRequest(betterproto2.Message):
+    node: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    types: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Types to be told of; none for all.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "TapRequest", TapRequest)
+
+
+@dataclass(eq=False, repr=False)
+class TapRequestSeen(betterproto2.Message):
+    at: "float" = betterproto2.field(1, betterproto2.TYPE_DOUBLE)
+
+    type: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    meaning: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    request, ack, nack, stale
+    """
+
+    nonce: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+
+    version: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    The version in force, as the state of the world says it.
+    """
+
+    size: "int" = betterproto2.field(6, betterproto2.TYPE_UINT64)
+
+    names: "list[str]" = betterproto2.field(7, betterproto2.TYPE_STRING, repeated=True)
+
+    more_names: "int" = betterproto2.field(8, betterproto2.TYPE_UINT32)
+
+    unsubscribed: "list[str]" = betterproto2.field(9, betterproto2.TYPE_STRING, repeated=True)
+
+    kept: "int" = betterproto2.field(10, betterproto2.TYPE_UINT32)
+    """
+    How many resources it said it has, on a reconnect.
+    """
+
+    after_seconds: "float | None" = betterproto2.field(11, betterproto2.TYPE_DOUBLE, optional=True)
+    """
+    From the response to this.
+    """
+
+    error: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("byway.manager.v1", "TapRequestSeen", TapRequestSeen)
+
+
+@dataclass(eq=False, repr=False)
+class TapStream(betterproto2.Message):
+    at: "float" = betterproto2.field(1, betterproto2.TYPE_DOUBLE)
+
+    transport: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    peer: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("byway.manager.v1", "TapStream", TapStream)
 
 
 @dataclass(eq=False, repr=False)
