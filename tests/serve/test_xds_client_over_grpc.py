@@ -159,3 +159,15 @@ async def test_a_type_without_a_service_of_its_own_is_refused_by_name() -> None:
         async with connected(served, DeltaClient(node(id="node-1")), type_url=RUNTIME) as stream:
             await stream.subscribe(RUNTIME)
             assert (await stream.receive()).type_url == RUNTIME
+
+
+async def test_the_servers_words_are_told_even_when_a_request_crosses_them() -> None:
+    async def nobody(node: Node, metadata: Metadata) -> View:
+        raise Refused(grpc.StatusCode.PERMISSION_DENIED, "not you")
+
+    async with serve(authenticate=nobody) as served:
+        for _ in range(60):
+            async with connected(served, DeltaClient(node(id="node-1"))) as stream:
+                with pytest.raises(StreamEndedError, match="PERMISSION_DENIED: not you"):
+                    while True:
+                        await stream.subscribe(CLUSTER, ["a"])

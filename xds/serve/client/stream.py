@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+T = TypeVar("T")
 _WRITE_FAILED = "Internal error from Core"
 _TRIES, _PAUSE = 200, 0.005
 """How often, and after how many seconds, to look whether the server's status has come."""
@@ -32,6 +33,16 @@ class StreamEndedError(Exception):
         self.details = details
 
 
+def _now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stopped:
+        found: T = stopped.value
+        return found
+    raise RuntimeError("it had to wait")
+
+
 class Stream:
     """A stream and the client that speaks on it. One task at a time may receive; any may ask.
 
@@ -42,6 +53,8 @@ class Stream:
         self.client = client
         self._call = call
         self._reading: asyncio.Task[Response] | None = None
+        self._status: tuple[grpc.StatusCode, str] | None = None
+        call.add_done_callback(self._note_status)
 
     async def subscribe(self, type_url: str, names: Iterable[str] = (WILDCARD,)) -> None:
         """Ask for these as well."""
@@ -99,13 +112,21 @@ class Stream:
             yield await self.receive()
 
     async def _ended(self) -> StreamEndedError:
-        # A write that fails because the stream has ended makes grpc.aio say INTERNAL first, and what the server said
-        # when that has been read.
         for _ in range(_TRIES):
-            if await self._call.details() != _WRITE_FAILED:
-                break
+            self._note_status()
+            if self._status is not None:
+                return StreamEndedError(*self._status)
             await asyncio.sleep(_PAUSE)
         return StreamEndedError(await self._call.code(), await self._call.details() or "")
+
+    def _note_status(self, _: Any = None) -> None:
+        """Keep what the server said.
+
+        A write that fails because the stream has ended makes grpc.aio forget that and say INTERNAL instead, whether it
+        comes before the status or after it.
+        """
+        if self._status is None and self._call.done() and (details := _now(self._call.details())) != _WRITE_FAILED:
+            self._status = _now(self._call.code()), details or ""
 
     async def close(self) -> None:
         """Hang up."""
