@@ -161,6 +161,11 @@ async def test_a_type_without_a_service_of_its_own_is_refused_by_name() -> None:
             assert (await stream.receive()).type_url == RUNTIME
 
 
+async def ask_for_ever(stream: Stream) -> None:
+    while True:
+        await stream.subscribe(CLUSTER, ["a"])
+
+
 async def test_the_servers_words_are_told_even_when_a_request_crosses_them() -> None:
     async def nobody(node: Node, metadata: Metadata) -> View:
         raise Refused(grpc.StatusCode.PERMISSION_DENIED, "not you")
@@ -169,5 +174,4 @@ async def test_the_servers_words_are_told_even_when_a_request_crosses_them() -> 
         for _ in range(60):
             async with connected(served, DeltaClient(node(id="node-1"))) as stream:
                 with pytest.raises(StreamEndedError, match="PERMISSION_DENIED: not you"):
-                    while True:
-                        await stream.subscribe(CLUSTER, ["a"])
+                    await ask_for_ever(stream)

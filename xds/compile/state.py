@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from xds.registry.intercept import Intercept, Target
 from xds.registry.session import Session, TargetReport
+from xds.registry.state import State
 from xds.registry.workload import Address, Workload
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -60,3 +61,25 @@ class WorkloadState:
     routed: tuple[Routed, ...] = ()
     lingering: tuple[Routed, ...] = ()
     explaining: Mapping[int, frozenset[str]] = field(default_factory=dict)
+
+
+def workload_state(
+    state: State, workload: Workload, ids: Iterable[str], *, when: Callable[[float], str]
+) -> WorkloadState:
+    """A workload and those intercepts of it. `when` writes a time of the registry's clock for people."""
+    return WorkloadState(workload, tuple(_routed(state, state.intercepts[key], when) for key in sorted(ids)))
+
+
+def _routed(state: State, intercept: Intercept, when: Callable[[float], str]) -> Routed:
+    session = state.session(intercept.session)
+    laptops = {mapping.port: reach(session, mapping.target) for mapping in intercept.spec.ports}
+    since = _away_since(intercept, session)
+    return Routed(intercept, laptops, "" if since is None else when(since))
+
+
+def _away_since(intercept: Intercept, session: Session) -> float | None:
+    """When the laptop, or the first of the intercept's targets on it, ceased to answer; None where all of it does."""
+    if not session.present:
+        return session.present_since
+    reports = [session.targets.get(mapping.target) for mapping in intercept.spec.ports]
+    return min((one.since for one in reports if one and not one.health.usable), default=None)

@@ -17,9 +17,9 @@ from xds import __version__
 from xds.api.rpc import bearer_of
 from xds.compile import names
 from xds.compile.warm import warm_up
+from xds.config import ConfigError, StandaloneConfig, load
 from xds.manager.audit import AuditLog
 from xds.manager.clock import Clock
-from xds.manager.config import ConfigError, StandaloneConfig, load
 from xds.manager.core import Manager
 from xds.manager.metrics import Metrics
 from xds.manager.service.callers import Callers

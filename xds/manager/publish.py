@@ -7,11 +7,10 @@ from functools import lru_cache
 from typing import Final
 
 from xds.compile import names
-from xds.compile.state import Routed, WorkloadState, reach
+from xds.compile.state import WorkloadState
+from xds.compile.state import workload_state as state_of
 from xds.compile.workload import Compiled, Named
 from xds.manager.clock import Clock
-from xds.registry.intercept import Intercept
-from xds.registry.session import Session
 from xds.registry.state import State
 from xds.registry.workload import Workload
 from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
@@ -23,23 +22,7 @@ SMALL: Final = 4096
 
 def workload_state(state: State, workload: Workload, ids: Iterable[str], clock: Clock) -> WorkloadState:
     """What compile has to know of a workload to route those intercepts."""
-    routed = [_routed(state, state.intercepts[key], clock) for key in sorted(ids)]
-    return WorkloadState(workload, tuple(routed))
-
-
-def _routed(state: State, intercept: Intercept, clock: Clock) -> Routed:
-    session = state.session(intercept.session)
-    laptops = {mapping.port: reach(session, mapping.target) for mapping in intercept.spec.ports}
-    since = _away_since(intercept, session)
-    return Routed(intercept, laptops, "" if since is None else clock.wall(since).isoformat(timespec="seconds"))
-
-
-def _away_since(intercept: Intercept, session: Session) -> float | None:
-    """When the laptop, or the first of the intercept's targets on it, ceased to answer; None where all of it does."""
-    if not session.present:
-        return session.present_since
-    reports = [session.targets.get(mapping.target) for mapping in intercept.spec.ports]
-    return min((one.since for one in reports if one and not one.health.usable), default=None)
+    return state_of(state, workload, ids, when=lambda at: clock.wall(at).isoformat(timespec="seconds"))
 
 
 def put(store: Store, workload: Workload, compiled: Compiled, reason: str) -> int:

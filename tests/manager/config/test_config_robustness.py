@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xds.manager.config import ConfigError, StandaloneConfig, composer, load
+from xds.config import ConfigError, StandaloneConfig, composer, load
 
 GOOD = (Path(__file__).parent / "good.yaml").read_text(encoding="utf-8")
 ROWS = GOOD.splitlines(keepends=True)

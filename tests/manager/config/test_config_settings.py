@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xds.manager.config import ConfigError, DurationError, format_duration, parse_duration, parse_settings
+from xds.config import ConfigError, DurationError, format_duration, parse_duration, parse_settings
 from xds.registry.settings import Settings
 
 CHANGED = Settings(

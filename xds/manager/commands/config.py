@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from xds.manager.config import ConfigError, StandaloneConfig, load
+from xds.config import ConfigError, StandaloneConfig, load
 from xds.terminal.options import output_option
 from xds.terminal.output import data, is_data, show
 

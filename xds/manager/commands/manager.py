@@ -47,8 +47,8 @@ def manager(file: Path, listen: Address | None, log_format: str | None, verbose:
       byway manager --standalone byway.yaml
       byway connect
     """
+    from xds.config import ConfigError
     from xds.manager import logs
-    from xds.manager.config import ConfigError
     from xds.manager.process import Standalone
     from xds.manager.store import StoreError
 

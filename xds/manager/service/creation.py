@@ -22,7 +22,7 @@ from xds.manager.core import Manager
 from xds.manager.service.callers import CallError
 from xds.manager.service.read import intercept_spec, read_ahead
 from xds.manager.service.render import Renderer
-from xds.manager.tokens import key_value, new_id
+from xds.manager.tokens import new_id
 from xds.registry import intercepts
 from xds.registry.comparison import Comparison
 from xds.registry.example import describe_request
@@ -31,6 +31,7 @@ from xds.registry.intercept import Disposition, Intercept
 from xds.registry.overlap import Warn
 from xds.registry.precedence import in_order
 from xds.registry.session import Session
+from xds.registry.user_key import key_value
 
 PATIENCE = 30.0
 """Seconds to wait for acknowledgements where the client says nothing."""

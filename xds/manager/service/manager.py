@@ -21,9 +21,10 @@ from xds.manager.service.explaining import Explaining
 from xds.manager.service.presence import Attendance
 from xds.manager.service.render import Renderer
 from xds.manager.service.why import Sockets, Why
-from xds.manager.tokens import key_value, new_id, new_token, token_hash
+from xds.manager.tokens import new_id, new_token, token_hash
 from xds.registry import intercepts, sessions
 from xds.registry.session import Session
+from xds.registry.user_key import key_value
 
 IN_FORCE = 2.0
 """Seconds to wait until no sidecar sends anything to a laptop that left; one that is stuck doesn't hold up its user."""

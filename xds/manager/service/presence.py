@@ -11,10 +11,10 @@ from xds.api.byway.manager import v1
 from xds.manager.core import Manager
 from xds.manager.notify import Message
 from xds.manager.service.render import TARGET_HEALTH, Renderer
-from xds.manager.tokens import key_value
 from xds.registry import errors, sessions
 from xds.registry.intercept import Target
 from xds.registry.session import Session, TargetReport, Tunnel
+from xds.registry.user_key import key_value
 
 SILENCE = 1.5
 """Seconds without a word after which a laptop counts as away: it speaks every half second, and traffic has to have left

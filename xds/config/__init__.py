@@ -4,11 +4,11 @@
 raise ConfigError, which holds every problem with its line, column and key.
 """
 
-from xds.manager.config.durations import DurationError, format_duration, parse_duration
-from xds.manager.config.problems import ConfigError, Problem
-from xds.manager.config.protocols import by_app_protocol, by_port_name
-from xds.manager.config.settings import parse_settings
-from xds.manager.config.standalone import StandaloneConfig, load
+from xds.config.durations import DurationError, format_duration, parse_duration
+from xds.config.problems import ConfigError, Problem
+from xds.config.protocols import by_app_protocol, by_port_name
+from xds.config.settings import parse_settings
+from xds.config.standalone import StandaloneConfig, load
 
 __all__ = [
     "ConfigError",

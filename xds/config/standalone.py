@@ -5,7 +5,7 @@
     monitoring: 127.0.0.1:15014   # where /metrics, /healthz and /readyz are served over HTTP, read-only and to anybody;
                                   # any address, port 0 lets the system choose; off by default
     users: [alice, bob]           # who gets a token; default: the operating system's user
-    settings:                     # nested or with dots; see xds/manager/config/settings.py
+    settings:                     # nested or with dots; see xds/config/settings.py
       intercept: {inactiveBlockTimeout: 10m, allowGlobalIntercepts: true, defaultHeader: x-telepresence-id}
       grpc.connectionTTL: 24h
     workloads:                    # the only key that must be there
@@ -36,13 +36,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from xds.manager.config.addresses import AddressBook, read_manager, read_monitoring
-from xds.manager.config.nodes import Context, Node, StopReadingError
-from xds.manager.config.problems import ConfigError, shown
-from xds.manager.config.reader import Value
-from xds.manager.config.settings import read_settings
-from xds.manager.config.source import read_tree
-from xds.manager.config.workloads import Once, read_workloads
+from xds.config.addresses import AddressBook, read_manager, read_monitoring
+from xds.config.nodes import Context, Node, StopReadingError
+from xds.config.problems import ConfigError, shown
+from xds.config.reader import Value
+from xds.config.settings import read_settings
+from xds.config.source import read_tree
+from xds.config.workloads import Once, read_workloads
 from xds.registry.settings import Settings
 from xds.registry.workload import Address, Workload
 

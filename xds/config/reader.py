@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from xds.manager.config.nodes import Context, Mark, Node, Scalar, Sequence, joined
-from xds.manager.config.nodes import Mapping as MappingNode
-from xds.manager.config.problems import closest, did_you_mean, shown
+from xds.config.nodes import Context, Mark, Node, Scalar, Sequence, joined
+from xds.config.nodes import Mapping as MappingNode
+from xds.config.problems import closest, did_you_mean, shown
 
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,4}")

@@ -16,8 +16,8 @@ from typing import Final
 import yaml
 from yaml.resolver import Resolver
 
-from xds.manager.config.nodes import Context, Entry, Mapping, Mark, Node, Scalar, Sequence, StopReadingError, joined
-from xds.manager.config.problems import shown
+from xds.config.nodes import Context, Entry, Mapping, Mark, Node, Scalar, Sequence, StopReadingError, joined
+from xds.config.problems import shown
 
 MAX_DEPTH: Final = 32
 FAST_FROM: Final = 100_000

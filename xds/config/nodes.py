@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from xds.manager.config.problems import Problem, shown
+from xds.config.problems import Problem, shown
 
 MAX_VALUES: Final = 1_000_000
 """Of one file, with its aliases expanded: a few lines of aliases to aliases could stand for billions."""

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Final
 
-from xds.manager.config.addresses import AddressBook, read_app, read_listener
-from xds.manager.config.problems import did_you_mean, shown
-from xds.manager.config.protocols import APP_PROTOCOLS, by_app_protocol, by_port_name
-from xds.manager.config.reader import Value, listed
+from xds.config.addresses import AddressBook, read_app, read_listener
+from xds.config.problems import did_you_mean, shown
+from xds.config.protocols import APP_PROTOCOLS, by_app_protocol, by_port_name
+from xds.config.reader import Value, listed
 from xds.registry.workload import Address, AppProtocol, Instance, Port, Workload, WorkloadId
 
 KINDS: Final = ("deployment", "statefulset", "daemonset", "replicaset", "pod")

@@ -8,9 +8,9 @@ from typing import Final
 
 import yaml
 
-from xds.manager.config.composer import compose
-from xds.manager.config.nodes import Context, Mark, Node, Scalar
-from xds.manager.config.problems import shown
+from xds.config.composer import compose
+from xds.config.nodes import Context, Mark, Node, Scalar
+from xds.config.problems import shown
 
 MAX_BYTES: Final = 10 * 1024 * 1024
 

@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from xds.manager.config.durations import DurationError, parse_duration
-from xds.manager.config.nodes import Context, Entry, Mark, Node, Scalar, Sequence, StopReadingError
-from xds.manager.config.nodes import Mapping as MappingNode
-from xds.manager.config.problems import ConfigError, did_you_mean, shown
-from xds.manager.config.reader import Value, listed
+from xds.config.durations import DurationError, parse_duration
+from xds.config.nodes import Context, Entry, Mark, Node, Scalar, Sequence, StopReadingError
+from xds.config.nodes import Mapping as MappingNode
+from xds.config.problems import ConfigError, did_you_mean, shown
+from xds.config.reader import Value, listed
 from xds.registry.refusals import header_name
 from xds.registry.regex import ConditionError
 from xds.registry.settings import Settings

@@ -6,8 +6,8 @@ import ipaddress
 import re
 from typing import Final
 
-from xds.manager.config.problems import shown
-from xds.manager.config.reader import Value
+from xds.config.problems import shown
+from xds.config.reader import Value
 from xds.registry.workload import Address
 
 EXPECTED: Final = "an IP address and a port such as 127.0.0.1:8080"
