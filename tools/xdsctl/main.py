@@ -17,6 +17,7 @@ COMMANDS = {
     "history": ("xdsctl.history:history", "Show what a sidecar was sent, why, and what it said."),
     "tap": ("xdsctl.tap:tap", "Watch what a sidecar and the manager say to each other."),
     "fetch": ("xdsctl.fetch:fetch", "Ask any xDS server, as a client of its."),
+    "translate": ("xdsctl.translate:translate", "Compile a file to resources, offline."),
     "completion": ("xdsctl.completion:completion", "Print the completion script of a shell."),
     "version": ("xdsctl.version:version", "Print the versions."),
 }

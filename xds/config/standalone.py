@@ -32,12 +32,13 @@ from __future__ import annotations
 
 import getpass
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from xds.config.addresses import AddressBook, read_manager, read_monitoring
-from xds.config.nodes import Context, Node, StopReadingError
+from xds.config.nodes import Context, StopReadingError
 from xds.config.problems import ConfigError, shown
 from xds.config.reader import Value
 from xds.config.settings import read_settings
@@ -46,6 +47,7 @@ from xds.config.workloads import Once, read_workloads
 from xds.registry.settings import Settings
 from xds.registry.workload import Address, Workload
 
+T = TypeVar("T")
 DEFAULT_LISTEN: Final = Address("127.0.0.1", 15010)
 
 FILE: Final = {
@@ -82,23 +84,27 @@ def load(path: Path) -> StandaloneConfig:
     Raises ConfigError, and nothing else, with every problem found: in the file's syntax, in its values, or with
     reading it at all.
     """
+    return read_file(path, lambda file: config_of(file, file.fields(FILE, required=("workloads",))))
+
+
+def read_file(path: Path, read: Callable[[Value], T]) -> T:
+    """Read a file with a function that reports what is wrong with it. Raises ConfigError, and nothing else."""
     context = Context(str(path))
     root = read_tree(path, context)
-    config = None
+    found = []
     if root is not None:
         try:
-            config = _read(context, root)
+            found.append(read(Value.root(context, root)))
         except StopReadingError:
             assert context.problems
-    if config is None or context.problems:
+    if not found or context.problems:
         raise ConfigError(context.problems)
-    return config
+    return found[0]
 
 
-def _read(context: Context, root: Node) -> StandaloneConfig:
+def config_of(file: Value, fields: Mapping[str, Value]) -> StandaloneConfig:
+    """What the keys of a standalone file say; what is wrong is reported."""
     book = AddressBook()
-    file = Value.root(context, root)
-    fields = file.fields(FILE, required=("workloads",))
     listen = read_manager(fields["listen"]) if "listen" in fields else DEFAULT_LISTEN
     if listen is not None:
         book.claim(listen, fields.get("listen", file))
