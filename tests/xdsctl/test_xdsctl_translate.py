@@ -73,7 +73,7 @@ async def test_resources_and_versions_are_those_of_the_manager(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("before", "after", "place", "words"),
     [
-        ("  workload: db\n", "  workload: bd\n", ":41:13: intercepts[2].workload", 'did you mean "db"?'),
+        ("  workload: orders\n", "  workload: ordres\n", ":26:13: intercepts[0].workload", 'did you mean "orders"?'),
         ("owner: alice@laptop", "owner: alice", ":25:10: intercepts[0].owner", "whose it is, as USER@HOST"),
         ("{web: localhost:9101}", "{wep: localhost:9101}", ":27:11: intercepts[0].ports.wep", 'did you mean "web"?'),
         ("localhost:9101", "localhost", ":27:16: intercepts[0].ports.web", "such as localhost:8080"),
