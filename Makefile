@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 help: ## say what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 # One stamp per lock file: the environment is made once and remade when a pin changes.
 $(VENV)/.installed: requirements/dev.txt pyproject.toml
@@ -44,6 +44,10 @@ MINUTES ?= 10
 soak: install ## the registry under random commands and comparisons for MINUTES (default 10; SEED repeats a round)
 	@PYTHONPATH=. $(BIN)/python -m tests.registry.soak $(MINUTES) $(SEED)
 
+PAIRS ?= 100000
+soak-explain: install ## explain beside a real Envoy on PAIRS random states and requests (default 100000; SEED repeats them)
+	@PYTHONPATH=.:tools $(BIN)/python -m tests.compile.soak $(PAIRS) $(SEED)
+
 lint: install ## ruff, mypy --strict and the direction of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -59,4 +63,4 @@ wheel: install ## build the wheel into dist/
 clean: ## remove the virtual environment and everything else that was made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: test soak lint goldens wheel clean
+.PHONY: test soak soak-explain lint goldens wheel clean

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.registry.envoy_oracle import answering, running
-from xds.registry.requestline import FOLDED
+from xds.registry.request import FOLDED
 
 OTHERS = {
     *("accept-charset", "accept-language", "baggage", "cookie", "date", "forwarded", "from", "link", "max-forwards"),

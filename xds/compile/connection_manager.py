@@ -23,7 +23,8 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from xds.compile.cluster import ads
 from xds.compile.encode import pack
 from xds.compile.local_reply import local_replies
-from xds.compile.transparent import FOREVER, MAX_HEADERS_KB, UPGRADES, common_options, http1_options, http2_options
+from xds.compile.transparent import FOREVER, MAX_HEADERS_KB, common_options, http1_options, http2_options
+from xds.registry.unrouted import UPGRADES
 
 DELAYED_CLOSE = timedelta(milliseconds=150)
 """How long the peer may take to read an answer that came before its request was complete, until the connection is

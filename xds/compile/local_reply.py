@@ -25,7 +25,7 @@ from envoy_data_plane.google.protobuf import Struct, Value
 
 from xds.compile.encode import pack
 from xds.compile.route import OVERWRITE, SERVED_BY, header
-from xds.compile.transparent import UPGRADES
+from xds.registry.unrouted import UPGRADES
 
 _FACTS = {
     "intercept": "%METADATA(ROUTE:byway:intercept)%",

@@ -36,9 +36,6 @@ HOST_OF_HTTP_10 = "localhost"
 those.
 """
 
-UPGRADES = ("websocket", "SPDY/3.1", "tcp")
-"""Envoy answers 403 to every upgrade that isn't named: WebSocket, and what Kubernetes and Docker use for exec."""
-
 
 def http1_options() -> Http1ProtocolOptions:
     """HTTP/1: header case, reason phrases and trailers kept; HTTP/1.0 and any method accepted."""

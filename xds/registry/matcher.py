@@ -3,7 +3,8 @@
 * Paths are compared without their query, byte for byte: nothing is decoded, merged or normalised. A path that does not
   begin with a slash (`OPTIONS *`) is answered 404 before any route is asked, so it matches nothing.
 * Header names ignore case. A repeated header satisfies a condition when any one of its lines does
-  (`envoy.reloadable_features.match_headers_individually`, on since Envoy 1.39); lines are never joined.
+  (`envoy.reloadable_features.match_headers_individually`, on since Envoy 1.39); of some headers there is one line
+  alone, since Envoy has joined them (`xds.registry.request.FOLDED`).
 * Of a repeated query key only the first occurrence counts; a key without `=` has the empty value; keys and values are
   compared undecoded.
 * The key field is the header of its name where the request has such a header, empty or not; the baggage member of that

@@ -7,48 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
 from xds.registry.errors import InvalidError
 from xds.registry.request import Request
+from xds.registry.unrouted import why_no_host, why_unrouted
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LINE: Final = re.compile(r"(?:(\S+) +)?(\S+?)(?: +HTTP/\d(?:\.\d)?)?")
 _ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE)
-
-FOLDED: Final = frozenset(
-    {
-        "accept",
-        "accept-encoding",
-        "access-control-request-headers",
-        "access-control-request-method",
-        "authorization",
-        "cache-control",
-        "content-encoding",
-        "content-type",
-        "expect",
-        "grpc-accept-encoding",
-        "grpc-timeout",
-        "if-match",
-        "if-modified-since",
-        "if-none-match",
-        "if-range",
-        "if-unmodified-since",
-        "origin",
-        "pragma",
-        "referer",
-        "user-agent",
-        "via",
-        "x-client-trace-id",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-request-id",
-    }
-)
-"""Headers whose repeated lines Envoy 1.40 joins by a comma when it reads them, so that routes see one line. All others
-stay apart. An empty line adds nothing, not even the comma."""
 
 
 def parse_request(line: str, headers: Iterable[str] = ()) -> Request:
@@ -70,14 +38,14 @@ def parse_request(line: str, headers: Iterable[str] = ()) -> Request:
         authority, target = absolute[1], absolute[2] if absolute[2].startswith("/") else f"/{absolute[2]}"
     _check_target(target, what)
     hosts, lines = _headers(headers)
-    if len(hosts) > 1:
+    if len(hosts) > 1 and not authority:
         raise InvalidError("-H Host: give it once; the sidecar answers 400 to a request with several")
-    return Request(target, method, authority or "".join(hosts) or Request().authority, tuple(lines))
-
-
-def as_routed(request: Request) -> Request:
-    """The request as routes see it, after Envoy has joined what it joins."""
-    return replace(request, headers=tuple(_fold(request.headers)))
+    host = authority or "".join(hosts) or Request().authority
+    if why := why_no_host(host):
+        raise InvalidError(f"{what if authority else f'-H Host: {host!r}'}: {why}")
+    if why := why_unrouted(lines):
+        raise InvalidError(f"-H: {why}")
+    return Request(target, method, host, tuple(lines))
 
 
 def head(request: Request, extra: Iterable[tuple[str, str]] = ()) -> bytes:
@@ -122,17 +90,3 @@ def _headers(texts: Iterable[str]) -> tuple[list[str], list[tuple[str, str]]]:
             raise InvalidError(f"-H {text!r}: the sidecar answers 400 to control characters in a value")
         lines.append((name, value))
     return hosts, lines
-
-
-def _fold(lines: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    found: dict[str, int] = {}
-    out: list[tuple[str, str]] = []
-    for name, value in lines:
-        key = name.lower()
-        if key in FOLDED and key in found:
-            first, before = out[found[key]]
-            out[found[key]] = (first, ",".join(part for part in (before, value) if part))
-            continue
-        found.setdefault(key, len(out))
-        out.append((name, value))
-    return out

@@ -20,7 +20,7 @@ from xds.registry.conflict import duration
 from xds.registry.example import describe_request
 from xds.registry.explain import Candidate, Explanation, Verdict, explain
 from xds.registry.request import Request
-from xds.registry.requestline import as_routed, head, parse_request
+from xds.registry.requestline import head, parse_request
 from xds.registry.session import Session
 from xds.registry.workload import Port, Workload
 
@@ -72,7 +72,7 @@ class Explaining:
         found = explain(
             manager.state.of_workload(workload.id),
             port.number,
-            as_routed(request),
+            request,
             session=self._session.id,
             published=manager.published(workload.id),
         )
