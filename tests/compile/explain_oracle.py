@@ -63,7 +63,7 @@ class Twins:
         compiled.clusters = {kept: compiled.clusters[kept]}
         compiled.hops = {}
         compiled.endpoints = {one: {kept: those[kept]} for one, those in compiled.endpoints.items()}
-        revision = publish.put(self._store, self.workload, compiled)
+        revision = publish.put(self._store, self.workload, compiled, reason="another state")
         group = str(self.workload.id)
         async with asyncio.timeout(PATIENCE):
             lags: list[Lag] = []
