@@ -7,6 +7,9 @@ from xds.registry.workload import WorkloadId
 METADATA = "byway"
 """The key of our filter metadata on routes and endpoints."""
 
+GATEWAYS = "gateways"
+"""The group of all gateways: what every one of them is given. A workload's has slashes in it."""
+
 APP = "app"
 """The name of the route that ordinary traffic takes."""
 
@@ -58,3 +61,8 @@ def tcp_hop(cluster: str, generation: str) -> str:
 def node(workload: WorkloadId, instance: str) -> str:
     """The node id of an instance's sidecar."""
     return f"{workload}/{instance}"
+
+
+def gateway_node(name: str) -> str:
+    """The node id of a gateway. No workload's has as few parts."""
+    return f"gateway/{name}"

@@ -1,6 +1,7 @@
 """The registry's clock: seconds, going on while the machine sleeps, untouched by changes of the wall clock.
 
-It starts anew with each process; what outlives a process is kept as ages. A test may step it.
+It starts anew with each process; what outlives a process is kept as ages. A test may step it, and the wall clock goes
+with it, as it does when a machine was suspended.
 """
 
 from __future__ import annotations
@@ -26,6 +27,6 @@ class Clock:
         self._stepped += max(0.0, seconds)
 
     def wall(self, then: float | None = None) -> datetime:
-        """The wall-clock time (UTC) of a moment of this clock, for people only."""
+        """The wall-clock time (UTC) of a moment of this clock: for people, and for what others check by theirs."""
         age = 0.0 if then is None else self.now() - then
-        return datetime.now(UTC) - timedelta(seconds=age)
+        return datetime.now(UTC) + timedelta(seconds=self._stepped - age)

@@ -13,7 +13,7 @@ from xds.compile.workload import Compiled, Named
 from xds.manager.clock import Clock
 from xds.registry.state import State
 from xds.registry.workload import Workload
-from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
+from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
 from xds.serve.store import Store
 
 SMALL: Final = 4096
@@ -32,6 +32,7 @@ def put(store: Store, workload: Workload, compiled: Compiled, reason: str) -> in
         names.node(workload.id, instance): [
             *_resources(LISTENER, compiled.listeners[instance]),
             *_resources(ENDPOINT, compiled.endpoints[instance]),
+            *_secrets(store, names.node(workload.id, instance)),
         ]
         for instance in workload.instances
     }
@@ -41,6 +42,11 @@ def put(store: Store, workload: Workload, compiled: Compiled, reason: str) -> in
         *_resources(ROUTE, compiled.routes),
     ]
     return store.replace(group={group: shared}, nodes=nodes, reason=reason)
+
+
+def _secrets(store: Store, node: str) -> list[Resource]:
+    """A node's certificates, which have nothing to do with what its workload is given."""
+    return [one for one in store.contents(node=node).values() if one.type_url == SECRET]
 
 
 def drop(store: Store, workload: Workload, reason: str) -> None:
