@@ -5,8 +5,11 @@ The state directory is `--state-dir`, else `$BYWAY_STATE`, else `$XDG_STATE_HOME
     manager/address               host:port of the manager that runs here
     manager/admin.token           the administrator's token
     manager/users/NAME.token      a user's token
+    manager/identity/             the keys of the manager's certificate authority, and those that sign tokens
     sidecars/NS/KIND/NAME/ID/     a sidecar's: its token, its bootstrap
-    run/HASH.sock                 a sidecar's admin interface; the path of a socket must be short
+    gateways/NAME/                a gateway's: its token, its bootstrap, the keys that it checks tokens with
+    run/HASH.sock                 a sidecar's or gateway's admin interface; the path of a socket must be short
+    run/HASH.keys.sock            where a gateway's Envoy asks for those keys
     laptop/                       the daemon's: `daemon.sock`, `daemon.log`, `session.json`
 
 Directories are made with mode 0700 and files that hold a secret with 0600.
@@ -64,8 +67,27 @@ class StateDir:
 
     def admin_socket(self, workload: str, instance: str) -> Path:
         """The admin interface of one sidecar; `workload` is NAMESPACE/KIND/NAME."""
-        digest = blake2b(f"{workload}/{instance}".encode(), digest_size=6).hexdigest()
-        return self.root / "run" / f"{digest}.sock"
+        return self._socket(f"{workload}/{instance}", "sock")
+
+    @property
+    def identity(self) -> Path:
+        """The manager's secrets that others are proved by."""
+        return self.manager / "identity"
+
+    def gateway(self, name: str) -> Path:
+        """The part of one gateway."""
+        return self.root / "gateways" / name
+
+    def gateway_admin_socket(self, name: str) -> Path:
+        """The admin interface of one gateway."""
+        return self._socket(f"gateway/{name}", "sock")
+
+    def gateway_keys_socket(self, name: str) -> Path:
+        """Where one gateway's Envoy asks for the keys that it checks tokens with."""
+        return self._socket(f"gateway/{name}", "keys.sock")
+
+    def _socket(self, node: str, ending: str) -> Path:
+        return self.root / "run" / f"{blake2b(node.encode(), digest_size=6).hexdigest()}.{ending}"
 
     @property
     def laptop(self) -> Path:

@@ -25,9 +25,18 @@ def read_listener(value: Value) -> Address | None:
 
 def read_app(value: Value) -> Address | None:
     """Where an app listens, seen from its sidecar: an address that one can connect to."""
+    return _dialled(value, "the sidecar shall use")
+
+
+def read_gateway(value: Value) -> Address | None:
+    """Where a gateway listens, and where it is dialled."""
+    return _dialled(value, "the gateway listens on")
+
+
+def _dialled(value: Value, use: str) -> Address | None:
     address = _read(value, lowest=1)
     if address is not None and ipaddress.ip_address(address.host).is_unspecified:
-        value.fail(EXPECTED, hint="nobody can connect to “every address”; write the one that the sidecar shall use")
+        value.fail(EXPECTED, hint=f"nobody can connect to “every address”; write the one that {use}")
         return None
     return address
 

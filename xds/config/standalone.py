@@ -4,7 +4,13 @@
                                   # mode has no TLS; port 0 lets the system choose; this is the default
     monitoring: 127.0.0.1:15014   # where /metrics, /healthz and /readyz are served over HTTP, read-only and to anybody;
                                   # any address, port 0 lets the system choose; off by default
-    users: [alice, bob]           # who gets a token; default: the operating system's user
+    users:                        # who gets a token; default: the operating system's user
+      - alice
+      - {name: bob, namespaces: [dev]}      # may reach the services of these namespaces alone; default: of all
+    gateways:                     # where laptops that can only call out are reached; without any, at their addresses
+      - name: gw-1                # a DNS-1123 label
+        tunnel: 127.0.0.1:21443   # where laptops dial it
+        sidecars: 127.0.0.1:21444 # … and where sidecars do
     settings:                     # nested or with dots; see xds/config/settings.py
       intercept: {inactiveBlockTimeout: 10m, allowGlobalIntercepts: true, defaultHeader: x-telepresence-id}
       grpc.connectionTTL: 24h
@@ -31,19 +37,22 @@ same. Addresses are IP addresses: Envoy's endpoints take no names. YAML aliases 
 from __future__ import annotations
 
 import getpass
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 from xds.config.addresses import AddressBook, read_manager, read_monitoring
+from xds.config.gateways import read_gateways
 from xds.config.nodes import Context, StopReadingError
 from xds.config.problems import ConfigError, shown
 from xds.config.reader import Value
 from xds.config.settings import read_settings
 from xds.config.source import read_tree
-from xds.config.workloads import Once, read_workloads
+from xds.config.users import USER_NAME, read_users
+from xds.config.workloads import read_workloads
+from xds.registry.gateway import Gateway
 from xds.registry.settings import Settings
 from xds.registry.workload import Address, Workload
 
@@ -54,12 +63,10 @@ FILE: Final = {
     "listen": "the address where the manager listens",
     "monitoring": "the address where metrics and health are served",
     "users": "a list of names",
+    "gateways": "a list of gateways",
     "settings": "a mapping of settings",
     "workloads": "a list of workloads",
 }
-
-# A user's name is part of a file's name (its token) and of the messages to others.
-_USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,9 @@ class StandaloneConfig:
     settings: Settings
     workloads: tuple[Workload, ...]
     monitoring: Address | None = None
+    gateways: tuple[Gateway, ...] = ()
+    namespaces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By user, the namespaces whose services they may reach through a gateway; of who isn't here, all."""
 
     @property
     def instance_count(self) -> int:
@@ -111,28 +121,19 @@ def config_of(file: Value, fields: Mapping[str, Value]) -> StandaloneConfig:
     monitoring = read_monitoring(fields["monitoring"]) if "monitoring" in fields else None
     if monitoring is not None:
         book.claim(monitoring, fields["monitoring"])
-    users = _users(fields["users"]) if "users" in fields else _os_user(file)
+    users = read_users(fields["users"]) if "users" in fields else dict.fromkeys(_os_user(file))
+    gateways = read_gateways(fields["gateways"], book) if "gateways" in fields else ()
     settings = read_settings(fields["settings"]) if "settings" in fields else Settings()
     workloads = read_workloads(fields["workloads"], book) if "workloads" in fields else ()
-    return StandaloneConfig(listen or DEFAULT_LISTEN, users, settings, workloads, monitoring)
-
-
-def _users(value: Value) -> tuple[str, ...]:
-    once = Once("a name")
-    users: list[str] = []
-    items = value.items("a list of names such as [alice, bob]")
-    for item in items:
-        expected = "a user's name: at most 64 ASCII letters, digits or any of . _ @ + -"
-        name = item.text(expected)
-        if name is not None and not _USER.fullmatch(name):
-            item.fail(expected, hint="it is part of the name of the user's token file")
-        elif name is not None:
-            # On a file system that ignores letter case, Bob's token would overwrite bob's.
-            once.add(name.lower(), item)
-            users.append(name)
-    if value.is_list and not items:
-        value.fail("at least one name", found="an empty list", hint="without a user nobody could connect")
-    return tuple(users)
+    return StandaloneConfig(
+        listen or DEFAULT_LISTEN,
+        tuple(users),
+        settings,
+        workloads,
+        monitoring,
+        gateways,
+        MappingProxyType({user: limits for user, limits in users.items() if limits is not None}),
+    )
 
 
 def _os_user(file: Value) -> tuple[str, ...]:
@@ -140,7 +141,7 @@ def _os_user(file: Value) -> tuple[str, ...]:
         name = getpass.getuser()
     except (OSError, KeyError, ImportError):
         name = ""  # a container's user id without an entry in /etc/passwd
-    if not _USER.fullmatch(name):
+    if not USER_NAME.fullmatch(name):
         found = f"no such key, and {shown(name) if name else 'no name'} for the operating system's user"
         file.context.report(file.mark, "users", FILE["users"], found, "add “users: [NAME]”")
     return (name,)

@@ -21,6 +21,7 @@ from xds.config import ConfigError, StandaloneConfig, load
 from xds.manager.audit import AuditLog
 from xds.manager.clock import Clock
 from xds.manager.core import Manager
+from xds.manager.identity import Identity
 from xds.manager.metrics import Metrics
 from xds.manager.service.callers import Callers
 from xds.manager.service.debug import DebugService
@@ -81,7 +82,8 @@ class Standalone:
             log.error("%s", problem)
             self._audit.note("store", problem, wall_time=clock.wall().timestamp())
         self._callers = Callers(self.manager, self._tokens(self._config))
-        self._timers = Timers(self.manager, self._store)
+        self.identity = Identity(state.identity, self.manager.store, clock)
+        self._timers = Timers(self.manager, self._store, self.identity.tick)
         self._metrics = Metrics(self.manager, self._store, lost=lambda: self._audit.failed)
         self.monitoring: Address | None = None
         """Where metrics and health are served, while they are."""
@@ -95,13 +97,18 @@ class Standalone:
                 dirty=frozenset(workloads),
             )
         )
+        self._certify()
         self._end_sessions_of_strangers()
 
     def _tokens(self, config: StandaloneConfig) -> Tokens:
         sidecars = [
             SidecarIdentity(workload.id, instance) for workload in config.workloads for instance in workload.instances
         ]
-        return issue(self._state, list(config.users), sidecars)
+        return issue(self._state, config.users, sidecars, (gateway.name for gateway in config.gateways))
+
+    def _certify(self) -> None:
+        """Give certificates to whom the file names."""
+        self.identity.serve((gateway.name for gateway in self._config.gateways), self._config.workloads)
 
     def _end_sessions_of_strangers(self) -> None:
         """Who is taken out of the file may no more go on than come back."""
@@ -172,14 +179,17 @@ class Standalone:
         return replace(self._listen, port=port)
 
     async def _authenticate(self, node: Node, metadata: Metadata) -> View:
-        """A sidecar may see what belongs to the instance that its token was made for, whatever it calls itself."""
-        identity = self._callers.tokens.sidecar(bearer_of(metadata))
-        if identity is None:
-            raise Refused(grpc.StatusCode.UNAUTHENTICATED, "no sidecar has this token")
-        expected = names.node(identity.workload, identity.instance)
-        if node.id != expected:
-            raise Refused(grpc.StatusCode.PERMISSION_DENIED, f"the token is that of {expected}, not of {node.id}")
-        return View(str(identity.workload), expected)
+        """A sidecar or gateway may see what belongs to the one that its token was made for, whatever its name."""
+        token = bearer_of(metadata)
+        if sidecar := self._callers.tokens.sidecar(token):
+            view = View(str(sidecar.workload), names.node(sidecar.workload, sidecar.instance))
+        elif gateway := self._callers.tokens.gateway(token):
+            view = View(names.GATEWAYS, names.gateway_node(gateway))
+        else:
+            raise Refused(grpc.StatusCode.UNAUTHENTICATED, "no sidecar or gateway has this token")
+        if node.id != view.node:
+            raise Refused(grpc.StatusCode.PERMISSION_DENIED, f"the token is that of {view.node}, not of {node.id}")
+        return view
 
     async def _reload(self) -> None:
         while True:
@@ -223,4 +233,5 @@ class Standalone:
         if changed:
             log.info("changed workloads: %s", ", ".join(map(str, sorted(changed))))
             self.manager.commit(Change(workloads=changed, dirty=frozenset(changed)))
+        self._certify()
         self._end_sessions_of_strangers()

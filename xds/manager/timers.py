@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from xds.manager.compare import compare_displaced, look_at_all
@@ -29,9 +29,11 @@ GRACE = 10.0
 class Timers:
     """Looks once a second."""
 
-    def __init__(self, manager: Manager, store: SqliteStore) -> None:
+    def __init__(self, manager: Manager, store: SqliteStore, *also: Callable[[], None]) -> None:
+        """`also` is done once a second, too."""
         self._manager = manager
         self._store = store
+        self._also = also
         self._started = manager.clock.now()
         self._saved = self._started
         self._ticked = self._started
@@ -57,7 +59,7 @@ class Timers:
         for step in (self._warn, self._expire, self._end_grace, self._save):
             with self._logged():
                 step(now)
-        for work in (self._manager.catch_up, self._manager.sweep):
+        for work in (self._manager.catch_up, self._manager.sweep, *self._also):
             with self._logged():
                 work()
 

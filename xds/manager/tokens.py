@@ -1,6 +1,6 @@
 """Secrets that prove who is calling: made, kept in files of mode 0600, compared by hash.
 
-Standalone, the manager makes a token for the administrator, one for each user and one for each sidecar, and leaves them
+Standalone, the manager makes a token for the administrator, and one for each user, sidecar and gateway, and leaves them
 in its state directory, where only the user that runs it can read them. They stay the same over restarts. Session tokens
 are made when a session starts; the manager keeps their hashes only.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +42,7 @@ class Tokens:
     admin: str = ""
     users: dict[str, str] = field(default_factory=dict)
     sidecars: dict[str, SidecarIdentity] = field(default_factory=dict)
+    gateways: dict[str, str] = field(default_factory=dict)
 
     def is_admin(self, token: str) -> bool:
         """Whether it is the administrator's."""
@@ -54,8 +56,14 @@ class Tokens:
         """The sidecar whose token it is."""
         return self.sidecars.get(token_hash(token)) if token else None
 
+    def gateway(self, token: str) -> str | None:
+        """The name of the gateway whose token it is."""
+        return self.gateways.get(token_hash(token)) if token else None
 
-def issue(state: StateDir, users: list[str], sidecars: list[SidecarIdentity]) -> Tokens:
+
+def issue(
+    state: StateDir, users: Iterable[str], sidecars: Iterable[SidecarIdentity], gateways: Iterable[str] = ()
+) -> Tokens:
     """Read or make every token of the standalone manager. Raises OSError."""
     tokens = Tokens(admin=token_hash(_keep(state.admin_token)))
     for user in users:
@@ -63,6 +71,8 @@ def issue(state: StateDir, users: list[str], sidecars: list[SidecarIdentity]) ->
     for sidecar in sidecars:
         path = state.sidecar(str(sidecar.workload), sidecar.instance) / "token"
         tokens.sidecars[token_hash(_keep(path))] = sidecar
+    for name in gateways:
+        tokens.gateways[token_hash(_keep(state.gateway(name) / "token"))] = name
     return tokens
 
 

@@ -21,13 +21,16 @@ def check(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
 
 def test_a_good_file_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     result = check(monkeypatch, "good.yaml")
-    assert (result.exit_code, result.stdout) == (0, "good.yaml: ok: 3 workloads, 2 instances, 3 users\n")
+    assert (result.exit_code, result.stdout) == (0, "good.yaml: ok: 3 workloads, 2 instances, 5 users, 2 gateways\n")
 
 
 def test_a_good_file_is_counted_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     result = check(monkeypatch, "good.yaml", "-o", "json")
     assert result.exit_code == 0
-    assert json.loads(result.stdout) == {"file": "good.yaml", "ok": True, "workloads": 3, "instances": 2, "users": 3}
+    assert json.loads(result.stdout) == {"file": "good.yaml", "ok": True, "workloads": 3, "instances": 2} | {
+        "users": 5,
+        "gateways": 2,
+    }
 
 
 @pytest.mark.parametrize("output", ["table", "wide"])

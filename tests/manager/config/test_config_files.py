@@ -132,7 +132,7 @@ def test_problems_as_json_have_every_part(tmp_path: Path) -> None:
     path.write_text("users: [alice]\nworklaods: []\n")
     with pytest.raises(ConfigError) as caught:
         load(path)
-    expected = "one of listen, monitoring, users, settings, workloads"
+    expected = "one of listen, monitoring, users, gateways, settings, workloads"
     found, hint = 'the key "worklaods"', 'did you mean "workloads"?'
     assert json.loads(caught.value.as_json()) == [
         {

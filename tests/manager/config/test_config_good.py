@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from xds.config import StandaloneConfig, composer, load, standalone
+from xds.registry.gateway import Gateway
 from xds.registry.settings import Settings
 from xds.registry.workload import Address, AppProtocol, Instance, Port, Workload, WorkloadId
 
@@ -67,7 +68,7 @@ ORDERS = Workload(
 def test_everything_that_a_file_can_say() -> None:
     assert load(GOOD) == StandaloneConfig(
         listen=a("127.0.0.1:15011"),
-        users=("alice", "bob.b", "no"),
+        users=("alice", "bob.b", "no", "carol", "dave"),
         settings=Settings(
             connection_ttl=8 * 3600.0,
             inactive_block_timeout=5400.0,
@@ -84,6 +85,11 @@ def test_everything_that_a_file_can_say() -> None:
             # An appProtocol that another vendor defined counts before the port's name.
             Workload(WorkloadId("default", "deployment", "1234"), (Port(8081, "http", AppProtocol.UNKNOWN),)),
         ),
+        gateways=(
+            Gateway("gw-1", a("127.0.0.1:21443"), a("127.0.0.1:21444")),
+            Gateway("2", a("192.0.2.7:443"), a("[::1]:21444")),
+        ),
+        namespaces={"alice": ("dev", "test"), "carol": ()},
         monitoring=a("0.0.0.0:15014"),
     )
 
@@ -106,6 +112,8 @@ def test_the_documented_file_is_correct(tmp_path: Path) -> None:
     path.write_text("".join(row + "\n" for row in (standalone.__doc__ or "").splitlines() if row.startswith("    ")))
     config = load(path)
     assert config.users == ("alice", "bob")
+    assert config.namespaces == {"bob": ("dev",)}
+    assert [gateway.name for gateway in config.gateways] == ["gw-1"]
     assert config.workloads[0].env["RETRIES"] == "3"
     assert config.workloads[0].instances["orders-1"].app == {8080: Address("127.0.0.1", 21181)}
 

@@ -45,11 +45,13 @@ def _problems(file: Path, error: ConfigError) -> dict[str, object]:
 
 
 def _counts_as_text(file: Path, checked: StandaloneConfig) -> str:
-    counts = (
+    counts: tuple[str, ...] = (
         _count(len(checked.workloads), "workload"),
         _count(checked.instance_count, "instance"),
         _count(len(checked.users), "user"),
     )
+    if checked.gateways:
+        counts = (*counts, _count(len(checked.gateways), "gateway"))
     return f"{file}: ok: {', '.join(counts)}\n"
 
 
@@ -58,6 +60,7 @@ def _counts(file: Path, checked: StandaloneConfig) -> dict[str, object]:
         "workloads": len(checked.workloads),
         "instances": checked.instance_count,
         "users": len(checked.users),
+        "gateways": len(checked.gateways),
     }
     return {"file": str(file), "ok": True, **counts}
 

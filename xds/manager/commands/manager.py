@@ -49,6 +49,7 @@ def manager(file: Path, listen: Address | None, log_format: str | None, verbose:
     """
     from xds.config import ConfigError
     from xds.manager import logs
+    from xds.manager.identity import IdentityError
     from xds.manager.process import Standalone
     from xds.manager.store import StoreError
 
@@ -56,7 +57,7 @@ def manager(file: Path, listen: Address | None, log_format: str | None, verbose:
     try:
         standalone = Standalone(file, state, listen=listen)
         asyncio.run(_run(standalone))
-    except ConfigError as error:
+    except (ConfigError, IdentityError) as error:
         raise click.ClickException(str(error)) from error
     except (StoreError, OSError) as error:
         raise click.ClickException(str(error)) from error

@@ -15,6 +15,7 @@ from xds.api.services import Debug as Methods
 from xds.compile import names
 from xds.compile.encode import encode
 from xds.manager.core import Manager
+from xds.manager.identity.redact import shown
 from xds.manager.service.callers import Callers
 from xds.manager.service.inspection import TYPES, Inspection, newest, transport, type_urls
 from xds.manager.service.manager import _guarded, _guarded_stream
@@ -107,7 +108,7 @@ class DebugService:
                     name=one.name,
                     version=one.version,
                     type_url=one.type_url,
-                    body=one.body,
+                    body=shown(one),
                     acked_version=acked.get(one.name, ""),
                 )
                 for _, one in sorted(found.items())

@@ -10,14 +10,15 @@ import grpc
 from xds.api.byway.manager import v1
 from xds.compile import names
 from xds.manager.core import Manager
+from xds.manager.identity.redact import shown
 from xds.manager.service.callers import CallError
 from xds.serve.journal import Asked, Came, Event, Journal, Lost, Pushed, TooManyWatchersError, Went
-from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from xds.serve.server import XdsServer
 from xds.serve.status import ClientStatus, StreamInfo, SyncState, TypeStatus
 from xds.serve.store import View
 
-TYPES = {"listeners": LISTENER, "routes": ROUTE, "clusters": CLUSTER, "endpoints": ENDPOINT}
+TYPES = {"listeners": LISTENER, "routes": ROUTE, "clusters": CLUSTER, "endpoints": ENDPOINT, "secrets": SECRET}
 NAMES = {type_url: name for name, type_url in TYPES.items()}
 
 
@@ -123,8 +124,8 @@ class Inspection:
                     type_url=type_url,
                     version=meant.version if meant else "",
                     acked_version=version,
-                    body=meant.body if meant and (bodies or differs) else b"",
-                    acked_body=old.body if old else b"",
+                    body=shown(meant) if meant and (bodies or differs) else b"",
+                    acked_body=shown(old) if old else b"",
                 )
             )
         return v1.ComparedType(

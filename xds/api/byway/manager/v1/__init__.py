@@ -618,7 +618,7 @@ class GetResourcesRequest(betterproto2.Message):
 
     type: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    listeners, routes, clusters, endpoints
+    listeners, routes, clusters, endpoints, secrets
     """
 
 
@@ -1149,6 +1149,9 @@ class Resource(betterproto2.Message):
     type_url: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
 
     body: "bytes" = betterproto2.field(4, betterproto2.TYPE_BYTES)
+    """
+    Of a secret, no more than others may know.
+    """
 
     acked_version: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
@@ -1469,7 +1472,7 @@ default_message_pool.register_message("byway.manager.v1", "TunnelState", TunnelS
 class TypeState(betterproto2.Message):
     type: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    listeners, routes, clusters, endpoints
+    listeners, routes, clusters, endpoints, secrets
     """
 
     state: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
