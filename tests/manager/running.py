@@ -119,10 +119,17 @@ class Running:
             )
         return Laptop(self.channel, user, reply.session_id, reply.session_token, reply.epoch)
 
+    def sidecar_token(self) -> str:
+        return (self.state.sidecar("dev/deployment/orders", "orders-1") / "token").read_text().strip()
+
+    def gateway(self, name: str, *, node: str = "") -> DeltaClient:
+        """What a gateway's Envoy is to the manager; `node` is what it says it is."""
+        token = (self.state.gateway(name) / "token").read_text().strip()
+        return DeltaClient(self.channel, ADS, node or f"gateway/{name}", tuple(bearer(token)))
+
     async def silent_sidecar(self) -> DeltaClient:
         """One that takes what it is given and never says a word: creations wait for it."""
-        token = (self.state.sidecar("dev/deployment/orders", "orders-1") / "token").read_text().strip()
-        sidecar = DeltaClient(self.channel, ADS, NODE, tuple(bearer(token)))
+        sidecar = DeltaClient(self.channel, ADS, NODE, tuple(bearer(self.sidecar_token())))
         for kind in (CLUSTER, LISTENER):
             await sidecar.request(kind, ["*"])
         await sidecar.request(ROUTE, ["dev/deployment/orders/8080"])

@@ -163,7 +163,7 @@ async def test_an_instance_id_that_two_workloads_have_is_ambiguous(api: Api) -> 
 
 @pytest.mark.parametrize(
     ("node", "kind", "code"),
-    [("nobody", "clusters", "NOT_FOUND"), (NODE, "secrets", "INVALID_ARGUMENT")],
+    [("nobody", "clusters", "NOT_FOUND"), (NODE, "runtimes", "INVALID_ARGUMENT")],
 )
 async def test_what_is_not_there_is_refused(api: Api, node: str, kind: str, code: str) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:

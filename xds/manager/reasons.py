@@ -13,6 +13,8 @@ from xds.registry.state import State
 from xds.registry.workload import WorkloadId
 
 STARTED: Final = "the manager started"
+CERTIFIED: Final = "who gets a certificate, by the gateways and instances in the file"
+RENEWED: Final = "half of a certificate's life is over"
 LINGERED: Final = "what ended a moment ago is cleaned up"
 EXPLAIN_BEGINS: Final = "`byway explain --live` asks the sidecars"
 EXPLAIN_ENDS: Final = "`byway explain --live` has its answer"

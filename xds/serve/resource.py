@@ -24,11 +24,11 @@ SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret" 
 EXTENSION = f"{_V3}core.v3.TypedExtensionConfig"
 RUNTIME = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
 
-PUSH_ORDER = (SECRET, CLUSTER, ENDPOINT, LISTENER, SCOPED_ROUTE, ROUTE, VIRTUAL_HOST, EXTENSION, RUNTIME)
+PUSH_ORDER = (CLUSTER, ENDPOINT, LISTENER, SCOPED_ROUTE, ROUTE, VIRTUAL_HOST, SECRET, EXTENSION, RUNTIME)
 """Make before break: what is referred to goes out before what refers to it (xDS protocol, "Eventual consistency
 considerations"). Types that are not listed come last."""
 
-REMOVAL_ORDER = (LISTENER, SCOPED_ROUTE, ROUTE, VIRTUAL_HOST, CLUSTER, ENDPOINT, SECRET)
+REMOVAL_ORDER = (LISTENER, SCOPED_ROUTE, ROUTE, VIRTUAL_HOST, CLUSTER, ENDPOINT)
 """Removals follow when nothing is left to add: who refers goes before who is referred to, and a parent before its
 child, because a client that has dropped the parent unsubscribes from the child by itself."""
 

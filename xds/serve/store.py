@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from xds.serve.resource import Resource
+from xds.serve.resource import SECRET, Resource
 
 if TYPE_CHECKING:
     from xds.serve.journal import Contents
@@ -263,7 +263,8 @@ class _Shelf:
             old = self.snapshot(owner, type_url).resources
             if (old[name].version if name in old else None) == (resource.version if resource else None):
                 continue
-            if name in old:
+            if name in old and type_url != SECRET:
+                # A key that is done with is to be nowhere.
                 self._past.note(old[name])
             content = fresh.setdefault(type_url, dict(old))
             if resource is None:

@@ -6,11 +6,16 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
+import grpc
 import pytest
 from cryptography import x509
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret
 
 from tests.manager.running import NODE, Running, running
+from tests.serve.client import ADS, DeltaClient
+from xds.api.byway.manager import v1
+from xds.api.rpc import bearer
+from xds.api.services import Debug
 from xds.compile import names
 from xds.manager.identity.authority import LEAF_LIFE
 from xds.manager.identity.certificates import CA, IDENTITY
@@ -78,7 +83,7 @@ def test_all_check_each_other_by_the_managers_authority(there: Running) -> None:
 
 def test_a_workload_that_changes_keeps_its_certificates(there: Running) -> None:
     before = certificate(there, NODE)
-    there.manager._publish(next(iter(there.manager.state.workloads)))
+    there.manager._publish(next(iter(there.manager.state.workloads)), "a test")
     assert certificate(there, NODE) == before
 
 
@@ -92,6 +97,15 @@ def test_a_certificate_is_renewed_at_half_of_its_life(there: Running) -> None:
     for node, old in before.items():
         assert certificate(there, node).not_valid_after_utc >= old.not_valid_before_utc + LEAF_LIFE * 1.5
         assert certificate(there, node).public_key() != old.public_key()
+
+
+def test_a_key_that_is_done_with_is_forgotten(there: Running) -> None:
+    store = there.manager.store
+    before = store.snapshot(View("", NODE), SECRET).resources[IDENTITY]
+    there.manager.clock.step(LEAF_LIFE.total_seconds())
+    there.standalone._timers.tick()
+    assert store.snapshot(View("", NODE), SECRET).resources[IDENTITY] != before
+    assert store.past(SECRET, IDENTITY, before.version) is None
 
 
 def test_who_is_taken_out_of_the_file_loses_its_certificate(there: Running) -> None:
@@ -147,3 +161,49 @@ def test_what_is_no_secret_is_shown_as_it_is() -> None:
 def test_no_workload_has_the_node_id_of_a_gateway() -> None:
     assert names.gateway_node("gw-1") == GATEWAY
     assert NODE.count("/") > GATEWAY.count("/")
+
+
+async def test_the_debug_api_shows_no_key(there: Running) -> None:
+    sidecar = await there.silent_sidecar()
+    await sidecar.request(SECRET, [IDENTITY, CA])
+    proof = bearer(there.admin_token)
+    reply = await Debug.GET_RESOURCES(there.channel, v1.GetResourcesRequest(node=NODE, type="secrets"), metadata=proof)
+    assert [one.name for one in reply.resources] == [CA, IDENTITY]
+    compared = await Debug.COMPARE(there.channel, v1.CompareRequest(node=NODE, bodies=True), metadata=proof)
+    (secrets,) = (kind for kind in compared.types if kind.type == "secrets")
+    assert [one.name for one in secrets.resources] == [CA, IDENTITY]
+    assert b"PRIVATE KEY" not in bytes(reply) + bytes(compared)
+    sidecar.close()
+
+
+async def test_a_gateways_token_lets_it_see_what_gateways_have_and_nothing_else(there: Running) -> None:
+    gateway = there.gateway("gw-1")
+    await gateway.request(SECRET, [IDENTITY, CA])
+    assert {one.name for one in (await gateway.response()).resources} == {IDENTITY, CA}
+    server = there.manager.sidecars.server
+    assert server is not None
+    assert [client.stream.view for client in server.clients()] == [View("gateways", GATEWAY)]
+    gateway.close()
+
+
+@pytest.mark.parametrize("node", ["gateway/gw-2", NODE, "gw-1"])
+async def test_a_gateways_token_is_no_others(there: Running, node: str) -> None:
+    gateway = there.gateway("gw-1", node=node)
+    await gateway.request(SECRET, [IDENTITY])
+    status, text = await gateway.expect_end()
+    assert status is grpc.StatusCode.PERMISSION_DENIED
+    assert text == f"the token is that of {GATEWAY}, not of {node}"
+
+
+async def test_a_sidecars_token_is_no_gateways(there: Running) -> None:
+    sidecar = DeltaClient(there.channel, ADS, GATEWAY, tuple(bearer(there.sidecar_token())))
+    await sidecar.request(SECRET, [IDENTITY])
+    assert (await sidecar.expect_end())[0] is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_the_token_of_a_gateway_that_was_taken_out_is_refused(there: Running) -> None:
+    there.change()
+    there.standalone.reload()
+    gateway = there.gateway("gw-1")
+    await gateway.request(SECRET, [IDENTITY])
+    assert (await gateway.expect_end())[0] is grpc.StatusCode.UNAUTHENTICATED

@@ -18,6 +18,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 
 from xds.compile import names
 from xds.compile.encode import encode
+from xds.manager import reasons as because
 from xds.manager.clock import Clock
 from xds.manager.identity.authority import BACKDATED, Authority, Certificate, Subject
 from xds.registry.workload import Workload
@@ -62,14 +63,15 @@ class Secrets:
             for node, subject in wanted.items()
         }
         # All of them and not just the new ones: a node's resources go with it, and it may have come back since.
-        self._store.update(nodes=changes | {node: self._resources(one) for node, one in self._held.items()})
+        changes |= {node: self._resources(one) for node, one in self._held.items()}
+        self._store.update(nodes=changes, reason=because.CERTIFIED)
 
     def renew(self) -> None:
         """Replace every certificate of which half of its life is over."""
         due = {node: self._issue(one.subject) for node, one in self._held.items() if self._due(one)}
         self._held |= due
         if due:
-            self._store.update(nodes={node: self._resources(one) for node, one in due.items()})
+            self._store.update(nodes={node: self._resources(one) for node, one in due.items()}, reason=because.RENEWED)
 
     def _due(self, held: _Held) -> bool:
         """By either clock: certificates are checked by the wall clock, and that may be set."""
