@@ -18,6 +18,7 @@ COMMANDS = {
     "tap": ("xdsctl.tap:tap", "Watch what a sidecar and the manager say to each other."),
     "fetch": ("xdsctl.fetch:fetch", "Ask any xDS server, as a client of its."),
     "translate": ("xdsctl.translate:translate", "Compile a file to resources, offline."),
+    "validate": ("xdsctl.validate:validate", "Have a real Envoy check resources."),
     "completion": ("xdsctl.completion:completion", "Print the completion script of a shell."),
     "version": ("xdsctl.version:version", "Print the versions."),
 }
