@@ -17,19 +17,15 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     OutlierDetection,
     UpstreamConnectionOptions,
 )
-from envoy_data_plane.envoy.config.core.v3 import (
-    AggregatedConfigSource,
-    ApiVersion,
-    ConfigSource,
-    TcpKeepalive,
-    TransportSocket,
-)
+from envoy_data_plane.envoy.config.core.v3 import TcpKeepalive, TransportSocket
 from envoy_data_plane.envoy.extensions.transport_sockets.internal_upstream.v3 import InternalUpstreamTransport
 from envoy_data_plane.envoy.extensions.transport_sockets.raw_buffer.v3 import RawBuffer
 from envoy_data_plane.envoy.type.v3 import Percent
 
+from xds.compile import names, tls
+from xds.compile.ads import ads
 from xds.compile.encode import pack
-from xds.compile.transparent import upstream_options
+from xds.compile.transparent import http2_upstream_options, upstream_options
 
 APP_CONNECT_TIMEOUT = timedelta(seconds=10)
 LAPTOP_CONNECT_TIMEOUT = timedelta(seconds=1.5)
@@ -41,14 +37,6 @@ ASIDE = timedelta(milliseconds=200)
 UNLIMITED = (1 << 32) - 1
 """Envoy's default of 1,024 connections and requests would refuse what the app alone would take, and its default of
 three concurrent retries would fail requests when a busy laptop stops listening."""
-
-
-def ads(*, wait: bool = False) -> ConfigSource:
-    """From the stream that everything comes by; `wait` for the first answer without a limit of time."""
-    source = ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
-    if wait:
-        source.initial_fetch_timeout = timedelta(0)
-    return source
 
 
 def app(name: str) -> Cluster:
@@ -81,6 +69,19 @@ def tcp_laptop(name: str) -> Cluster:
         max_ejection_percent=100,
     )
     return cluster
+
+
+def gateways() -> Cluster:
+    """The gateways, for sidecars: HTTP/2, since tunnels carry nothing else, and each side shows who it is."""
+    cluster = _eds(names.GATEWAYS, LAPTOP_CONNECT_TIMEOUT)
+    cluster.typed_extension_protocol_options = http2_upstream_options()
+    cluster.transport_socket = tls.to_gateway()
+    return cluster
+
+
+def service(name: str) -> Cluster:
+    """A workload's port, for laptops that call into the cluster."""
+    return _eds(name, APP_CONNECT_TIMEOUT)
 
 
 def hop(name: str) -> Cluster:

@@ -20,7 +20,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpConnectionManagerPathWithEscapedSlashesAction as EscapedSlashes,
 )
 
-from xds.compile.cluster import ads
+from xds.compile.ads import ads
 from xds.compile.encode import pack
 from xds.compile.local_reply import local_replies
 from xds.compile.transparent import FOREVER, MAX_HEADERS_KB, common_options, http1_options, http2_options
@@ -33,9 +33,36 @@ Envoy's default of a second, a client would learn two seconds late that its stre
 """
 
 
-def connection_manager(stat_prefix: str, *, rds: str = "", routes: RouteConfiguration | None = None) -> Filter:
-    """A connection manager with the route configuration of that name, or with these routes."""
-    manager = HttpConnectionManager(
+def connection_manager(
+    stat_prefix: str, *, rds: str = "", routes: RouteConfiguration | None = None, mark_away: bool = False
+) -> Filter:
+    """A connection manager with the route configuration of that name, or with these routes.
+
+    `mark_away`: its own answers to requests that nobody has seen are marked, for whoever sent them to go on with.
+    """
+    manager = transparent_manager(stat_prefix, mark_away=mark_away)
+    if routes is not None:
+        manager.route_config = routes
+    else:
+        manager.rds = by_rds(rds)
+    return as_filter(manager)
+
+
+def as_filter(manager: HttpConnectionManager) -> Filter:
+    """A connection manager as a listener takes it."""
+    return Filter(name="http", typed_config=pack(manager))
+
+
+def by_rds(name: str) -> Rds:
+    """The route configuration of that name, waited for without a limit of time: a listener that came up without its
+    routes would answer 404 for the app.
+    """
+    return Rds(config_source=ads(wait=True), route_config_name=name)
+
+
+def transparent_manager(stat_prefix: str, *, mark_away: bool = False) -> HttpConnectionManager:
+    """A connection manager that changes nothing, still without routes."""
+    return HttpConnectionManager(
         stat_prefix=stat_prefix,
         codec_type=HttpConnectionManagerCodecType.AUTO,
         http_filters=[HttpFilter(name="router", typed_config=pack(Router(suppress_envoy_headers=True)))],
@@ -57,11 +84,5 @@ def connection_manager(stat_prefix: str, *, rds: str = "", routes: RouteConfigur
         merge_slashes=False,
         path_with_escaped_slashes_action=EscapedSlashes.KEEP_UNCHANGED,
         upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type=upgrade) for upgrade in UPGRADES],
-        local_reply_config=local_replies(),
+        local_reply_config=local_replies(mark_away=mark_away),
     )
-    if routes is not None:
-        manager.route_config = routes
-    else:
-        # Without a limit of time: a listener that came up without its routes would answer 404 for the app.
-        manager.rds = Rds(config_source=ads(wait=True), route_config_name=rds)
-    return Filter(name="http", typed_config=pack(manager))

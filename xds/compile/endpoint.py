@@ -16,6 +16,7 @@ from envoy_data_plane.envoy.config.endpoint.v3 import Endpoint, LbEndpoint, Loca
 from xds.compile import wire
 from xds.compile.encode import encode
 from xds.compile.route import metadata
+from xds.registry.gateway import Gateway
 from xds.registry.workload import Address
 
 LAPTOP_FACTS = {"served-by": "laptop", "cache-control": "no-store"}
@@ -46,6 +47,20 @@ def hop_locality(listener: str, *, up: bool) -> bytes:
         envoy_internal_address=EnvoyInternalAddress(server_listener_name=listener, endpoint_id=listener)
     )
     return _locality(address, priority=0, up=up)
+
+
+@lru_cache(maxsize=64)
+def gateways_locality(gateways: tuple[Gateway, ...]) -> bytes:
+    """Every gateway, where sidecars reach it."""
+    each = [LbEndpoint(endpoint=Endpoint(address=socket_address(one.sidecars))) for one in gateways]
+    return encode(LocalityLbEndpoints(lb_endpoints=each, priority=0))
+
+
+@lru_cache(maxsize=8192)
+def instances_locality(addresses: tuple[Address, ...]) -> bytes:
+    """A workload's port at each of its instances."""
+    each = [LbEndpoint(endpoint=Endpoint(address=socket_address(one))) for one in addresses]
+    return encode(LocalityLbEndpoints(lb_endpoints=each, priority=0))
 
 
 def _locality(address: EnvoyAddress, *, priority: int, up: bool = True, facts: dict[str, str] | None = None) -> bytes:

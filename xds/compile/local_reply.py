@@ -6,6 +6,8 @@ Routes without that metadata keep Envoy's own replies. The first mapper whose fi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from envoy_data_plane.envoy.config.accesslog.v3 import (
     AccessLogFilter,
     AndFilter,
@@ -15,7 +17,7 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
     ResponseFlagFilter,
     StatusCodeFilter,
 )
-from envoy_data_plane.envoy.config.core.v3 import RuntimeUInt32, SubstitutionFormatString
+from envoy_data_plane.envoy.config.core.v3 import HeaderValueOption, RuntimeUInt32, SubstitutionFormatString
 from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     LocalReplyConfig,
@@ -24,7 +26,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.google.protobuf import Struct, Value
 
 from xds.compile.encode import pack
-from xds.compile.route import OVERWRITE, SERVED_BY, header
+from xds.compile.route import AWAY, OVERWRITE, SERVED_BY, header
 from xds.registry.unrouted import UPGRADES
 
 _FACTS = {
@@ -37,8 +39,9 @@ _BEGUN = "the laptop that had begun to answer this request went away"
 _TOO_LARGE = "the laptop did not accept the connection, and the request's body is too large to be replayed on the app"
 
 
-def local_replies() -> LocalReplyConfig:
-    """The mappers."""
+def local_replies(*, mark_away: bool = False) -> LocalReplyConfig:
+    """The mappers; `mark_away` marks the replies to requests that nobody has seen."""
+    away = [header(AWAY, "unreachable", OVERWRITE)] if mark_away else []
     return LocalReplyConfig(
         mappers=[
             # Envoy says 507 where the limit is passed between two tries, and gives up the second where it is passed
@@ -49,25 +52,37 @@ def local_replies() -> LocalReplyConfig:
             _mapper(
                 _and(_status(503), _route("xds.route_metadata.filter_metadata['byway']['when-down'] == 'fail'")),
                 "the laptop that takes these requests is away, and its owner chose --when-down fail",
+                away,
                 since="%METADATA(ROUTE:byway:since)%",
             ),
             _mapper(
-                _and(_status(503), _flag("UF"), _route(f"{_OURS} && upstream.request_attempt_count < 2u")), _TOO_LARGE
+                _and(_status(503), _flag("UF"), _route(f"{_OURS} && upstream.request_attempt_count < 2u")),
+                _TOO_LARGE,
+                away,
             ),
             _mapper(
                 _and(_status(503), _flag("UF"), _route(_OURS)),
                 "the laptop did not accept the connection, nor did the app",
+                away,
             ),
             _mapper(
                 _and(_status(503), _route(_OURS)),
                 "this request could be given neither to the laptop nor to the app",
+                away,
             ),
             _mapper(_and(_status(403), _route(_OURS)), f"of upgrades, only {', '.join(UPGRADES)} pass", status=403),
         ]
     )
 
 
-def _mapper(condition: AccessLogFilter, error: str, *, status: int = 503, **facts: str) -> ResponseMapper:
+def _mapper(
+    condition: AccessLogFilter,
+    error: str,
+    more: Sequence[HeaderValueOption] = (),
+    *,
+    status: int = 503,
+    **facts: str,
+) -> ResponseMapper:
     body = {"error": error, **_FACTS, **facts, "detail": "%RESPONSE_CODE_DETAILS%"}
     fields = {key: Value(string_value=body[key]) for key in sorted(body)}
     return ResponseMapper(
@@ -77,6 +92,7 @@ def _mapper(condition: AccessLogFilter, error: str, *, status: int = 503, **fact
         headers_to_add=[
             header(SERVED_BY, "%METADATA(ROUTE:byway:intercept)%; served-by=none", OVERWRITE),
             header("cache-control", "no-store", OVERWRITE),
+            *more,
         ],
     )
 

@@ -58,6 +58,36 @@ def tcp_hop(cluster: str, generation: str) -> str:
     return f"{cluster}/tcp-hop@{generation}"
 
 
+GATEWAYS = "gateways"
+"""The cluster that takes sidecars to the gateways, and the group that all gateways belong to."""
+
+TO_SIDECARS = "sidecars"
+"""The listener at which a gateway takes what sidecars send, and its route configuration."""
+
+TO_LAPTOPS = "laptops"
+"""The listener that laptops dial, and its route configuration."""
+
+
+def target(intercept: str, number: int) -> str:
+    """What a sidecar says to a gateway to name a laptop's target: an intercept's, for a port of its workload."""
+    return f"{intercept}/{number}"
+
+
+def identity(workload: WorkloadId) -> str:
+    """The name in the certificates of a workload's sidecars, as SPIFFE writes such names."""
+    return f"spiffe://byway/{workload}"
+
+
+def gateway_node(gateway: str) -> str:
+    """The node id of a gateway."""
+    return f"gateway/{gateway}"
+
+
+def service_cluster(workload: WorkloadId, number: int) -> str:
+    """A gateway's cluster of a workload's port, for laptops that call into the cluster."""
+    return f"service/{workload}/{number}"
+
+
 def node(workload: WorkloadId, instance: str) -> str:
     """The node id of an instance's sidecar."""
     return f"{workload}/{instance}"

@@ -15,13 +15,16 @@ from envoy_data_plane.envoy.config.core.v3 import (
     Metadata,
 )
 from envoy_data_plane.envoy.config.route.v3 import (
+    HeaderMatcher,
     RetryPolicy,
     RetryPolicyRetryBackOff,
+    RetryPolicyRetryHostPredicate,
     RetryPolicyRetryPriority,
     Route,
     RouteAction,
     RouteMatch,
 )
+from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.extensions.retry.priority.previous_priorities.v3 import PreviousPrioritiesConfig
 from envoy_data_plane.google.protobuf import Struct, Value
 
@@ -34,8 +37,24 @@ from xds.registry.intercept import Intercept
 SERVED_BY = "x-byway-intercept"
 """The response header that says which intercept took the request, and who answered."""
 
+AWAY = "x-byway-away"
+"""The response header of a 503 that says: nobody has seen anything of this request, somebody else may have it.
+
+Gateways set it where there is no tunnel, laptops where nothing listens, hops where there is no gateway.
+"""
+
+TO = "x-byway-to"
+"""The request header by which a sidecar tells a gateway whose target a request is for. Whoever may reach it is the
+gateway's to decide."""
+
+PROTOCOL = "x-byway-protocol"
+"""The request header that says what the client spoke, since tunnels carry HTTP/2 only."""
+
 REPLAY_LIMIT = 16 << 20
 """How much of a request's body is kept for a replay on the app, in case the laptop refuses the connection; bytes."""
+
+MORE_GATEWAYS = 2
+"""How many gateways are asked after the first one. With more gateways than three, those that are down are few."""
 
 OVERWRITE = HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 IF_ABSENT = HeaderValueOptionHeaderAppendAction.ADD_IF_ABSENT
@@ -68,8 +87,9 @@ def intercept_route(routed: Routed, cluster: str, match: RouteMatch) -> Route:
         stat_prefix=intercept.id,
         match=match,
         route=_falling_back(cluster),
-        metadata=_facts(intercept, routed.away_since),
+        metadata=facts(intercept, routed.away_since),
         response_headers_to_add=[header(SERVED_BY, f"{intercept.id}; served-by=cluster", IF_ABSENT)],
+        response_headers_to_remove=[AWAY],
         request_body_buffer_limit=REPLAY_LIMIT,
     )
 
@@ -82,16 +102,43 @@ def hop_route(intercept: Intercept, cluster: str) -> Route:
         name=intercept.id,
         match=RouteMatch(prefix=""),
         route=_falling_back(cluster),
-        metadata=_facts(intercept, ""),
+        metadata=facts(intercept, ""),
         response_headers_to_add=[
             header(SERVED_BY, f"{intercept.id}; served-by=%UPSTREAM_METADATA(byway:served-by)%", OVERWRITE),
             header("cache-control", "%UPSTREAM_METADATA(byway:cache-control)%", OVERWRITE),
         ],
+        # A process on the laptop can't have its requests given to the app.
+        response_headers_to_remove=[AWAY],
         request_body_buffer_limit=REPLAY_LIMIT,
     )
 
 
-def _facts(intercept: Intercept, away_since: str) -> Metadata:
+def gateway_hop_route(intercept: Intercept, port: int) -> Route:
+    """The only route behind a hop to a laptop that has a tunnel: the gateways, one after the other.
+
+    Which one has the tunnel doesn't matter, and when none has, the answer is marked and the route before the hop goes
+    on to the app.
+    """
+    return Route(
+        name=intercept.id,
+        match=RouteMatch(prefix=""),
+        route=_trying_gateways(),
+        metadata=facts(intercept, ""),
+        request_headers_to_add=to_gateway(intercept, port),
+        request_body_buffer_limit=REPLAY_LIMIT,
+    )
+
+
+def to_gateway(intercept: Intercept, port: int) -> list[HeaderValueOption]:
+    """What a sidecar tells a gateway of a request, whatever the client said."""
+    return [
+        header(TO, names.target(intercept.id, port), OVERWRITE),
+        header(PROTOCOL, "%PROTOCOL%", OVERWRITE),
+    ]
+
+
+def facts(intercept: Intercept, away_since: str) -> Metadata:
+    """What error replies, access logs and statistics go by."""
     return metadata(
         {
             "intercept": intercept.id,
@@ -109,12 +156,28 @@ def _falling_back(cluster: str) -> RouteAction:
         name="envoy.retry_priorities.previous_priorities",
         typed_config=pack(PreviousPrioritiesConfig(update_frequency=1)),
     )
+    policy = _retry(1)
+    policy.retry_priority = priorities
+    return RouteAction(cluster=cluster, timeout=FOREVER, idle_timeout=FOREVER, retry_policy=policy)
+
+
+def _trying_gateways() -> RouteAction:
+    """On to another gateway when nobody has seen anything of the request."""
+    policy = _retry(MORE_GATEWAYS)
+    previous = RetryPolicyRetryHostPredicate(
+        name="envoy.retry_host_predicates.previous_hosts", typed_config=pack(PreviousHostsPredicate())
+    )
+    policy.retry_host_predicate = [previous]
+    policy.host_selection_retry_max_attempts = 16
+    return RouteAction(cluster=names.GATEWAYS, timeout=FOREVER, idle_timeout=FOREVER, retry_policy=policy)
+
+
+def _retry(times: int) -> RetryPolicy:
     at_once = timedelta(milliseconds=1)
-    policy = RetryPolicy(
-        retry_on="connect-failure,refused-stream,reset-before-request",
-        num_retries=1,
-        retry_priority=priorities,
+    return RetryPolicy(
+        retry_on="connect-failure,refused-stream,reset-before-request,retriable-headers",
+        retriable_headers=[HeaderMatcher(name=AWAY, present_match=True)],
+        num_retries=times,
         # Envoy's default waits up to 25 ms, for the sake of a server that is the same one again.
         retry_back_off=RetryPolicyRetryBackOff(base_interval=at_once, max_interval=at_once),
     )
-    return RouteAction(cluster=cluster, timeout=FOREVER, idle_timeout=FOREVER, retry_policy=policy)

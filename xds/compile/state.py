@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from xds.registry.gateway import Gateway
 from xds.registry.intercept import Intercept, Target
 from xds.registry.session import Session, TargetReport
 from xds.registry.state import State
@@ -17,27 +18,29 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 class Reach:
     """Where the sidecar sends what is for a target, and whether it is worth a try.
 
-    `generation` is another one after each absence.
+    `generation` is another one after each absence. `tunnel` is the name of the laptop's tunnels, where it is reached
+    through the gateways; the address is then one that the laptop itself connects to.
     """
 
     address: Address
     up: bool
     generation: str = "0"
+    tunnel: str = ""
 
 
 def reach(session: Session, target: Target) -> Reach:
-    """How a session's target is reached: the one place that knows that laptops are reached directly.
+    """How a session's target is reached: the one place that knows the ways there are.
 
-    A target on the laptop itself is reached at the address that the laptop announced; any other host is taken as it
-    is.
+    Without a tunnel, a target on the laptop itself is reached at the address that the laptop announced; any other host
+    is taken as it is.
     """
     report = session.targets.get(target, TargetReport())
+    up = session.reachable and report.health.usable
+    generation = f"{session.returns}.{report.returns}"
+    if session.tunnel is not None:
+        return Reach(Address(target.host, target.port), up, generation, session.node)
     host = session.address if target.host in LOOPBACK_NAMES else target.host
-    return Reach(
-        Address(host, target.port),
-        up=session.present and report.health.usable,
-        generation=f"{session.returns}.{report.returns}",
-    )
+    return Reach(Address(host, target.port), up, generation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +57,14 @@ class WorkloadState:
     """A workload and its routed intercepts, in any order.
 
     `lingering` are intercepts that have no routes any more, but still have what their routes led to. `explaining` are,
-    by port, the tokens of those who ask which route a request takes.
+    by port, the tokens of those who ask which route a request takes. `gateways` are all that there are.
     """
 
     workload: Workload
     routed: tuple[Routed, ...] = ()
     lingering: tuple[Routed, ...] = ()
     explaining: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    gateways: tuple[Gateway, ...] = ()
 
 
 def workload_state(
@@ -79,7 +83,7 @@ def _routed(state: State, intercept: Intercept, when: Callable[[float], str]) ->
 
 def _away_since(intercept: Intercept, session: Session) -> float | None:
     """When the laptop, or the first of the intercept's targets on it, ceased to answer; None where all of it does."""
-    if not session.present:
+    if not session.reachable:
         return session.present_since
     reports = [session.targets.get(mapping.target) for mapping in intercept.spec.ports]
     return min((one.since for one in reports if one and not one.health.usable), default=None)

@@ -13,11 +13,15 @@ from envoy_data_plane.envoy.config.core.v3 import (
     Http1ProtocolOptionsHeaderKeyFormat,
     Http2ProtocolOptions,
     HttpProtocolOptions,
+    KeepaliveSettings,
     TypedExtensionConfig,
 )
 from envoy_data_plane.envoy.extensions.http.header_formatters.preserve_case.v3 import PreserveCaseFormatterConfig
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptions as UpstreamHttpProtocolOptions
-from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptionsUseDownstreamHttpConfig
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
+    HttpProtocolOptionsExplicitHttpConfig,
+    HttpProtocolOptionsUseDownstreamHttpConfig,
+)
 from envoy_data_plane.google.protobuf import Any
 
 from xds.compile.encode import pack
@@ -35,6 +39,13 @@ HOST_OF_HTTP_10 = "localhost"
 """What a request of HTTP/1.0 without Host gets, which Envoy would refuse without such a name: health checks send
 those.
 """
+
+UPSTREAM_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+MANY_STREAMS = 10_000
+STREAM_WINDOW = 1 << 20
+CONNECTION_WINDOW = 64 << 20
+PING_EVERY = timedelta(seconds=2)
 
 
 def http1_options() -> Http1ProtocolOptions:
@@ -72,4 +83,30 @@ def upstream_options() -> dict[str, Any]:
             http_protocol_options=http1_options(), http2_protocol_options=http2_options()
         ),
     )
-    return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(options)}
+    return {UPSTREAM_OPTIONS: pack(options)}
+
+
+def http2_upstream_options() -> dict[str, Any]:
+    """`typed_extension_protocol_options` of a cluster whose endpoints speak HTTP/2 whatever the client spoke."""
+    common = common_options()
+    common.max_response_headers_kb = MAX_HEADERS_KB
+    options = UpstreamHttpProtocolOptions(
+        common_http_protocol_options=common,
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=tunnel_http2_options()),
+    )
+    return {UPSTREAM_OPTIONS: pack(options)}
+
+
+def tunnel_http2_options() -> Http2ProtocolOptions:
+    """HTTP/2 where the requests of many share a connection.
+
+    Envoy's default windows let three slow downloads stall everybody else's requests on the same connection; these
+    don't, for thirty of them. Pings notice within five seconds that the other side is gone without a word.
+    """
+    return Http2ProtocolOptions(
+        allow_connect=True,
+        max_concurrent_streams=MANY_STREAMS,
+        initial_stream_window_size=STREAM_WINDOW,
+        initial_connection_window_size=CONNECTION_WINDOW,
+        connection_keepalive=KeepaliveSettings(interval=PING_EVERY, timeout=PING_EVERY),
+    )

@@ -11,6 +11,7 @@ from xds.compile.keep import Kept, intercept_key
 from xds.compile.listener import listener
 from xds.compile.route_table import route_configuration, whole_port
 from xds.compile.state import Routed, WorkloadState
+from xds.registry.gateway import Gateway
 from xds.registry.intercept import Intercept, Kind
 from xds.registry.workload import Address, AppProtocol, Port, Workload
 
@@ -36,6 +37,10 @@ def compile_workload(state: WorkloadState) -> Compiled:
         listeners={instance: {} for instance in state.workload.instances},
         endpoints={instance: {} for instance in state.workload.instances},
     )
+    if state.gateways:
+        out.clusters[names.GATEWAYS] = _gateways_cluster()
+        for named in out.endpoints.values():
+            named[names.GATEWAYS] = _gateways(state.gateways)
     for port in state.workload.ports:
         if port.protocol is not AppProtocol.UDP:
             _compile_port(out, state, port)
@@ -71,13 +76,15 @@ def _compile_requests(out: Compiled, state: WorkloadState, port: int) -> None:
 def _compile_way(out: Compiled, workload: Workload, routed: Routed, port: int) -> None:
     """The clusters and the hop that take requests to a laptop."""
     name = names.intercept_cluster(workload.id, port, routed.intercept.id)
-    laptop = names.laptop_cluster(name)
     reach = routed.laptops[port]
+    laptop = "" if reach.tunnel else names.laptop_cluster(name)
     out.clusters[name] = _hop_cluster(name)
-    out.clusters[laptop] = _laptop_cluster(laptop)
+    if laptop:
+        out.clusters[laptop] = _laptop_cluster(laptop)
     if reach.up:
         listener_name = names.hop(name, reach.generation)
-        out.hops[listener_name] = _hop(listener_name, laptop, intercept_key(routed.intercept))
+        key = intercept_key(routed.intercept)
+        out.hops[listener_name] = _hop(listener_name, laptop, key) if laptop else _gateway_hop(listener_name, port, key)
     for instance in workload.instances.values():
         out.endpoints[instance.id] |= hop.assignments(name, routed.intercept, reach, instance.app[port])
 
@@ -100,8 +107,13 @@ def _compile_connections(out: Compiled, state: WorkloadState, port: int) -> None
 def _compile_tcp_way(out: Compiled, workload: Workload, routed: Routed, port: int) -> None:
     """The cluster and the hop that take connections to a laptop."""
     name = names.intercept_cluster(workload.id, port, routed.intercept.id)
-    laptop = names.tcp_laptop_cluster(name)
     reach = routed.laptops[port]
+    if reach.tunnel:
+        if reach.up:
+            listener_name = names.tcp_hop(name, reach.generation)
+            out.hops[listener_name] = _tcp_gateway_hop(listener_name, port, intercept_key(routed.intercept))
+        return
+    laptop = names.tcp_laptop_cluster(name)
     out.clusters[laptop] = _tcp_laptop_cluster(laptop)
     if reach.up:
         listener_name = names.tcp_hop(name, reach.generation)
@@ -118,6 +130,26 @@ def _on_port(those: tuple[Routed, ...], port: int) -> list[Routed]:
 @lru_cache(maxsize=8192)
 def _hop(name: str, laptop_cluster: str, intercept: Kept[Intercept]) -> bytes:
     return encode(hop.internal_listener(name, intercept.value, laptop_cluster))
+
+
+@lru_cache(maxsize=8192)
+def _gateway_hop(name: str, port: int, intercept: Kept[Intercept]) -> bytes:
+    return encode(hop.gateway_listener(name, intercept.value, port))
+
+
+@lru_cache(maxsize=8192)
+def _tcp_gateway_hop(name: str, port: int, intercept: Kept[Intercept]) -> bytes:
+    return encode(tcp.gateway_listener(name, intercept.value, port))
+
+
+@lru_cache(maxsize=8)
+def _gateways_cluster() -> bytes:
+    return encode(cluster.gateways())
+
+
+@lru_cache(maxsize=64)
+def _gateways(gateways: tuple[Gateway, ...]) -> bytes:
+    return endpoint.assignment(names.GATEWAYS, [endpoint.gateways_locality(gateways)])
 
 
 @lru_cache(maxsize=8192)
