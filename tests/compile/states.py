@@ -7,7 +7,7 @@
     - {id: i-1, owner: alice@laptop, match: {headers: [auto]}, ports: {8080: localhost:9101}, laptop: 192.0.2.1}
 
 `match` holds the fields of `HttpFlags`; without it the intercept is global. The order of creation is that of the list.
-`explaining` holds tokens by port.
+`explaining` holds tokens by port. An intercept with a `tunnel`, which is its name, is reached through the `gateways`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from xds.compile.state import LOOPBACK_NAMES, Reach, Routed, WorkloadState
 from xds.registry.conditions import HttpFlags, parse_match
+from xds.registry.gateway import Gateway
 from xds.registry.intercept import Intercept, InterceptSpec, Kind, PortMapping, Target, WhenDown
 from xds.registry.match import Match
 from xds.registry.workload import Address, AppProtocol, Instance, Port, Workload, WorkloadId
@@ -34,7 +35,16 @@ def read_state(content: Yaml) -> WorkloadState:
     }
     routed = tuple(_routed(workload, number, one) for number, one in enumerate(content.get("intercepts", ()), 1))
     explaining = {port: frozenset(tokens) for port, tokens in content.get("explaining", {}).items()}
-    return WorkloadState(Workload(workload, ports, {}, instances), routed, explaining=explaining)
+    gateways = read_gateways(content)
+    return WorkloadState(Workload(workload, ports, {}, instances), routed, explaining=explaining, gateways=gateways)
+
+
+def read_gateways(content: Yaml) -> tuple[Gateway, ...]:
+    """The gateways that a file lists."""
+    return tuple(
+        Gateway(one["name"], Address(*_split(one["tunnel"])), Address(*_split(one["sidecars"])))
+        for one in content.get("gateways", ())
+    )
 
 
 def match_of(flags: Yaml | None, owner: str) -> Match | None:
@@ -58,9 +68,10 @@ def _routed(workload: WorkloadId, sequence: int, one: Yaml) -> Routed:
     away = one.get("away_since", "")
     laptops = {
         port: Reach(
-            Address(one["laptop"] if target.host in LOOPBACK_NAMES else target.host, target.port),
+            Address(one.get("laptop", target.host) if target.host in LOOPBACK_NAMES else target.host, target.port),
             up=not away,
             generation=one.get("generation", "0.0"),
+            tunnel=one.get("tunnel", ""),
         )
         for port, target in targets.items()
     }

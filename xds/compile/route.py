@@ -86,7 +86,8 @@ def intercept_route(routed: Routed, cluster: str, match: RouteMatch) -> Route:
         name=intercept.id,
         stat_prefix=intercept.id,
         match=match,
-        route=_falling_back(cluster),
+        # What is marked comes from the hop: a laptop's process can mark nothing.
+        route=_falling_back(cluster, marked=True),
         metadata=facts(intercept, routed.away_since),
         response_headers_to_add=[header(SERVED_BY, f"{intercept.id}; served-by=cluster", IF_ABSENT)],
         response_headers_to_remove=[AWAY],
@@ -150,20 +151,22 @@ def facts(intercept: Intercept, away_since: str) -> Metadata:
     )
 
 
-def _falling_back(cluster: str) -> RouteAction:
-    """On to the next priority when the connection was refused: only then has nobody seen anything of the request."""
+def _falling_back(cluster: str, *, marked: bool = False) -> RouteAction:
+    """On to the next priority when the connection was refused, or the answer is marked: only then has nobody seen
+    anything of the request.
+    """
     priorities = RetryPolicyRetryPriority(
         name="envoy.retry_priorities.previous_priorities",
         typed_config=pack(PreviousPrioritiesConfig(update_frequency=1)),
     )
-    policy = _retry(1)
+    policy = _retry(1, marked=marked)
     policy.retry_priority = priorities
     return RouteAction(cluster=cluster, timeout=FOREVER, idle_timeout=FOREVER, retry_policy=policy)
 
 
 def _trying_gateways() -> RouteAction:
     """On to another gateway when nobody has seen anything of the request."""
-    policy = _retry(MORE_GATEWAYS)
+    policy = _retry(MORE_GATEWAYS, marked=True)
     previous = RetryPolicyRetryHostPredicate(
         name="envoy.retry_host_predicates.previous_hosts", typed_config=pack(PreviousHostsPredicate())
     )
@@ -172,12 +175,15 @@ def _trying_gateways() -> RouteAction:
     return RouteAction(cluster=names.GATEWAYS, timeout=FOREVER, idle_timeout=FOREVER, retry_policy=policy)
 
 
-def _retry(times: int) -> RetryPolicy:
+def _retry(times: int, *, marked: bool) -> RetryPolicy:
     at_once = timedelta(milliseconds=1)
-    return RetryPolicy(
-        retry_on="connect-failure,refused-stream,reset-before-request,retriable-headers",
-        retriable_headers=[HeaderMatcher(name=AWAY, present_match=True)],
+    policy = RetryPolicy(
+        retry_on="connect-failure,refused-stream,reset-before-request",
         num_retries=times,
         # Envoy's default waits up to 25 ms, for the sake of a server that is the same one again.
         retry_back_off=RetryPolicyRetryBackOff(base_interval=at_once, max_interval=at_once),
     )
+    if marked:
+        policy.retry_on += ",retriable-headers"
+        policy.retriable_headers = [HeaderMatcher(name=AWAY, present_match=True)]
+    return policy

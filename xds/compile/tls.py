@@ -68,4 +68,4 @@ def _common(default: CertificateValidationContext) -> CommonTlsContext:
 
 
 def _secret(name: str) -> SdsSecretConfig:
-    return SdsSecretConfig(name=name, sds_config=ads(wait=True))
+    return SdsSecretConfig(name=name, sds_config=ads())

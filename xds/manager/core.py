@@ -22,6 +22,7 @@ from xds.manager import publish
 from xds.manager import reasons as because
 from xds.manager.clock import Clock
 from xds.manager.convergence import Convergence
+from xds.manager.gateways import Gateways
 from xds.manager.linger import Lingering
 from xds.manager.logs import fields_of, log_events
 from xds.manager.notify import Mailbox, Message, message, place_message
@@ -60,6 +61,7 @@ class Manager(Observer):
         self.state = State()
         self.store = Store()
         self.sidecars = Sidecars()
+        self.gateways = Gateways(self.store)
         self.mailboxes: defaultdict[str, Mailbox] = defaultdict(Mailbox)
         self.attended: dict[str, int] = {}
         """Sessions whose laptop has spoken since the start and not hung up, with the epoch that it spoke of."""
@@ -90,6 +92,7 @@ class Manager(Observer):
         left = self._nodes_that_leave(change)
         why = because.reasons(self.state, change)
         lost = self._lost(change.workloads)
+        gateways_too = self.gateways.concerned(self.state, change)
         self.state.apply(change)
         # Before anything follows from it: what publishing settles is another change, with lines of its own.
         if change.events:
@@ -101,6 +104,9 @@ class Manager(Observer):
         for key, nodes in left.items():
             publish.drop_nodes(self.store, nodes, why[key])
             self.sidecars.expel(nodes)
+        # They are on the way to what sidecars are about to be given.
+        if gateways_too:
+            self.gateways.publish(self.state, "; ".join(sorted(set(why.values()))))
         for key in change.dirty:
             self._publish(key, why[key])
         self._tell(change)
@@ -139,6 +145,7 @@ class Manager(Observer):
     def load(self, change: Change) -> None:
         """Take over what was stored before; nothing is stored again, nobody is told."""
         self.state.apply(change)
+        self.gateways.publish(self.state, because.STARTED)
         for key in change.dirty:
             rollout = self._rollouts[key]
             here = self.state.of_workload(key)
@@ -183,7 +190,7 @@ class Manager(Observer):
         wanted = publish.workload_state(self.state, workload, rollout.publication(), self.clock)
         lingering = self._lingering[key].update(wanted.routed, acknowledged=proven, now=self.clock.now())
         asked = self.askers.of(key)
-        compiled = compile_workload(replace(wanted, lingering=lingering, explaining=asked))
+        compiled = compile_workload(replace(wanted, lingering=lingering, explaining=asked, gateways=self.gateways.all))
         revision = publish.put(self.store, workload, compiled, reason)
         self.sidecars.require(key, revision)
         if revision != before and self.sidecars.connected(key):
@@ -223,11 +230,18 @@ class Manager(Observer):
     # What sidecars say (xds.serve.Observer)
 
     def on_connect(self, stream: StreamInfo) -> None:
-        """A sidecar came."""
+        """A sidecar came, or a gateway."""
+        if stream.view.group == names.GATEWAYS:
+            self.gateways.came(stream)
+            return
         self._heard(self.sidecars.came(stream))
 
     def on_disconnect(self, stream: StreamInfo) -> None:
-        """A sidecar went: whoever waited for it waits no longer."""
+        """A sidecar went, or a gateway: whoever waited for it waits no longer."""
+        if stream.view.group == names.GATEWAYS:
+            self.gateways.went(stream)
+            self._gateways_moved()
+            return
         key = self.sidecars.went(stream)
         if not self.sidecars.connected(key):
             self.convergence.forget(key)
@@ -238,13 +252,20 @@ class Manager(Observer):
         self._heard(key)
 
     def on_ack(self, stream: StreamInfo, type_url: str, revision: int) -> None:  # noqa: ARG002  the observer's shape
-        """A sidecar acknowledged something."""
+        """A sidecar acknowledged something, or a gateway."""
+        if stream.view.group == names.GATEWAYS:
+            self._gateways_moved()
+            return
         if type_url in HEEDED:
             self._hopeless.discard((stream.number, type_url))
             self._heard(WorkloadId.parse(stream.view.group))
 
     def on_nack(self, stream: StreamInfo, type_url: str, nack: Nack) -> None:
         """A sidecar refused something: find out whose intercept it was."""
+        if stream.view.group == names.GATEWAYS:
+            self.gateways.refused(stream, nack)
+            self._gateways_moved()
+            return
         key = WorkloadId.parse(stream.view.group)
         # A refusal of an older state says nothing of what is on its way already.
         if key in self.state.workloads and type_url in AWAITED and nack.revision >= self.sidecars.required(key):
@@ -266,6 +287,12 @@ class Manager(Observer):
             self.owe(partial(intercepts.reject, self.state, guilty, text))
         self._publish(key, because.TAKEN_BACK)
 
+    def _gateways_moved(self) -> None:
+        """Look again at what may have waited for the gateways alone."""
+        if not self.gateways.behind():
+            for key in {self.state.intercepts[one].spec.workload for one in self._pending(self.state.intercepts)}:
+                self._heard(key)
+
     def _heard(self, key: WorkloadId) -> None:
         self.convergence.look(key, self.clock.now(), partial(self._behind, key))
         self._review(key)
@@ -282,7 +309,7 @@ class Manager(Observer):
         if self.sidecars.connected(key):
             rollout.acknowledged()
         try:
-            for intercept in self._pending(published):
+            for intercept in filter(self._passes, self._pending(published)):
                 self.commit(intercepts.settle(self.state, intercept))
         except StoreError as error:
             # It is tried again every second, for as long as the disk is full.
@@ -293,6 +320,11 @@ class Manager(Observer):
             self._unsettled.discard(key)
         if rollout.publication() != published:
             self._publish(key, because.ON_TRIAL)
+
+    def _passes(self, intercept: str) -> bool:
+        """Whether the gateways let an intercept's requests through, where they have to."""
+        session = self.state.session(self.state.intercepts[intercept].session)
+        return session.tunnel is None or not self.gateways.behind()
 
     def _behind(self, key: WorkloadId, revision: int | None = None) -> bool:
         """Whether some live sidecar runs less than that of a workload, or than its newest state."""

@@ -140,7 +140,7 @@ class Standalone:
         self, xds: XdsServer, server: grpc.aio.Server, stop: asyncio.Event, ready: asyncio.Future[Address] | None
     ) -> None:
         address = self._bind(server)
-        self.manager.sidecars.server = xds
+        self.manager.sidecars.server = self.manager.gateways.server = xds
         self.manager.store.complete()
         await server.start()
         write_private(self._state.address, f"{address}\n")

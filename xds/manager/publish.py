@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from xds.compile import names
+from xds.compile.gateway import CompiledGateways
 from xds.compile.state import WorkloadState
 from xds.compile.state import workload_state as state_of
 from xds.compile.workload import Compiled, Named
@@ -47,6 +48,21 @@ def put(store: Store, workload: Workload, compiled: Compiled, reason: str) -> in
 def _secrets(store: Store, node: str) -> list[Resource]:
     """A node's certificates, which have nothing to do with what its workload is given."""
     return [one for one in store.contents(node=node).values() if one.type_url == SECRET]
+
+
+def put_gateways(store: Store, compiled: CompiledGateways, reason: str) -> int:
+    """Replace the gateways' resources by these, for this reason, and return the store's revision."""
+    shared = [
+        *_resources(CLUSTER, compiled.clusters),
+        *_resources(ENDPOINT, compiled.endpoints),
+        *_resources(ROUTE, compiled.routes),
+    ]
+    nodes = {
+        node: [*_resources(LISTENER, named), *_secrets(store, node)]
+        for name, named in compiled.listeners.items()
+        if (node := names.gateway_node(name))
+    }
+    return store.replace(group={names.GATEWAYS: shared}, nodes=nodes, reason=reason)
 
 
 def drop(store: Store, workload: Workload, reason: str) -> None:
