@@ -34,6 +34,7 @@ from xds.compile.peer import naming_the_peer
 from xds.compile.transparent import tunnel_http2_options
 from xds.compile.workload import Named
 from xds.registry.gateway import Gateway
+from xds.registry.unrouted import UPGRADES
 from xds.registry.workload import Address, AppProtocol, Workload
 
 
