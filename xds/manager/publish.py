@@ -60,7 +60,7 @@ def put_gateways(store: Store, compiled: CompiledGateways, reason: str) -> int:
     nodes = {
         node: [*_resources(LISTENER, named), *_secrets(store, node)]
         for name, named in compiled.listeners.items()
-        if (node := names.gateway_node(name))
+        for node in [names.gateway_node(name)]
     }
     return store.replace(group={names.GATEWAYS: shared}, nodes=nodes, reason=reason)
 
