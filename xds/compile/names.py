@@ -8,7 +8,9 @@ METADATA = "byway"
 """The key of our filter metadata on routes and endpoints."""
 
 GATEWAYS = "gateways"
-"""The group of all gateways: what every one of them is given. A workload's has slashes in it."""
+"""The group of all gateways: what every one of them is given. A workload's has slashes in it. For sidecars, the name of
+the cluster that takes them there.
+"""
 
 APP = "app"
 """The name of the route that ordinary traffic takes."""
@@ -58,9 +60,6 @@ def tcp_hop(cluster: str, generation: str) -> str:
     return f"{cluster}/tcp-hop@{generation}"
 
 
-GATEWAYS = "gateways"
-"""The cluster that takes sidecars to the gateways, and the group that all gateways belong to."""
-
 TO_SIDECARS = "sidecars"
 """The listener at which a gateway takes what sidecars send, and its route configuration."""
 
@@ -76,11 +75,6 @@ def target(intercept: str, number: int) -> str:
 def identity(workload: WorkloadId) -> str:
     """The name in the certificates of a workload's sidecars, as SPIFFE writes such names."""
     return f"spiffe://byway/{workload}"
-
-
-def gateway_node(gateway: str) -> str:
-    """The node id of a gateway."""
-    return f"gateway/{gateway}"
 
 
 def service_cluster(workload: WorkloadId, number: int) -> str:

@@ -33,6 +33,7 @@ from xds.manager.store.errors import StoreError
 from xds.registry import intercepts
 from xds.registry.change import Change, Event
 from xds.registry.errors import RegistryError
+from xds.registry.gateway import Gateway
 from xds.registry.intercept import Disposition
 from xds.registry.settings import Settings
 from xds.registry.state import State
@@ -139,6 +140,14 @@ class Manager(Observer):
         """Go by other settings from now on; laptops hear of those that they show."""
         if settings != self.settings:
             self.settings = settings
+            for mailbox in self.mailboxes.values():
+                mailbox.pulse.fire()
+
+    def change_gateways(self, gateways: Iterable[Gateway]) -> None:
+        """These are the gateways from now on; sidecars and laptops hear of them."""
+        if self.gateways.configure(gateways, self.state, because.GATEWAYS):
+            for key in self.state.workloads:
+                self._publish(key, because.GATEWAYS)
             for mailbox in self.mailboxes.values():
                 mailbox.pulse.fire()
 

@@ -36,13 +36,15 @@ class Gateways:
         self._live: dict[int, StreamInfo] = {}
         self._required = 0
 
-    def configure(self, gateways: Iterable[Gateway], state: State, reason: str) -> None:
-        """These are the gateways from now on."""
-        left = {one.name for one in self.all}
-        self.all = tuple(gateways)
-        left -= {one.name for one in self.all}
+    def configure(self, gateways: Iterable[Gateway], state: State, reason: str) -> bool:
+        """These are the gateways from now on. Says whether that is news."""
+        before, self.all = self.all, tuple(gateways)
+        if self.all == before:
+            return False
+        left = {one.name for one in before} - {one.name for one in self.all}
         publish.drop_nodes(self._store, [names.gateway_node(one) for one in sorted(left)], reason)
         self.publish(state, reason)
+        return True
 
     def publish(self, state: State, reason: str) -> None:
         """Give the gateways what follows from the registry's state."""

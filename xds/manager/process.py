@@ -88,6 +88,7 @@ class Standalone:
         self.monitoring: Address | None = None
         """Where metrics and health are served, while they are."""
         workloads = {one.id: one for one in self._config.workloads}
+        self.manager.change_gateways(self._config.gateways)
         self.manager.load(
             Change(
                 sessions=loaded.sessions,
@@ -230,6 +231,7 @@ class Standalone:
         self._callers.tokens = tokens
         self.manager.change_settings(fresh.settings)
         self._config = fresh
+        self.manager.change_gateways(fresh.gateways)
         if changed:
             log.info("changed workloads: %s", ", ".join(map(str, sorted(changed))))
             self.manager.commit(Change(workloads=changed, dirty=frozenset(changed)))

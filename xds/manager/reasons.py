@@ -14,6 +14,7 @@ from xds.registry.workload import WorkloadId
 
 STARTED: Final = "the manager started"
 CERTIFIED: Final = "who gets a certificate, by the gateways and instances in the file"
+GATEWAYS: Final = "the gateways in the file"
 RENEWED: Final = "half of a certificate's life is over"
 LINGERED: Final = "what ended a moment ago is cleaned up"
 EXPLAIN_BEGINS: Final = "`byway explain --live` asks the sidecars"
