@@ -1,4 +1,4 @@
-"""The methods of the Manager, Debug and Daemon services; `proto/` documents them."""
+"""The methods of the Manager, Gateways, Debug and Daemon services; `proto/` documents them."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ class Manager:
     REVOKE = Unary(f"/{NAME}/Revoke", manager.RevokeRequest, manager.RevokeReply)
     EXPLAIN = ServerStream(f"/{NAME}/Explain", manager.ExplainRequest, manager.ExplainReply)
     WHY = Unary(f"/{NAME}/Why", manager.WhyRequest, manager.WhyReply)
+
+
+class Gateways:
+    """byway.manager.v1.Gateways"""
+
+    NAME = "byway.manager.v1.Gateways"
+    FOLLOW = ServerStream(f"/{NAME}/Follow", manager.FollowRequest, manager.GatewayWord)
 
 
 class Debug:

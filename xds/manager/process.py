@@ -22,9 +22,11 @@ from xds.manager.audit import AuditLog
 from xds.manager.clock import Clock
 from xds.manager.core import Manager
 from xds.manager.identity import Identity
+from xds.manager.identity.tunnels import Tunnels
 from xds.manager.metrics import Metrics
 from xds.manager.service.callers import Callers
 from xds.manager.service.debug import DebugService
+from xds.manager.service.gateways import GatewaysService
 from xds.manager.service.manager import ManagerService
 from xds.manager.store import SqliteStore
 from xds.manager.timers import Timers
@@ -83,7 +85,8 @@ class Standalone:
             self._audit.note("store", problem, wall_time=clock.wall().timestamp())
         self._callers = Callers(self.manager, self._tokens(self._config))
         self.identity = Identity(state.identity, self.manager.store, clock)
-        self._timers = Timers(self.manager, self._store, self.identity.tick)
+        self.tunnels = Tunnels(self.manager, self.identity)
+        self._timers = Timers(self.manager, self._store, self.identity.tick, self.tunnels.tick)
         self._metrics = Metrics(self.manager, self._store, lost=lambda: self._audit.failed)
         self.monitoring: Address | None = None
         """Where metrics and health are served, while they are."""
@@ -108,8 +111,9 @@ class Standalone:
         return issue(self._state, config.users, sidecars, (gateway.name for gateway in config.gateways))
 
     def _certify(self) -> None:
-        """Give certificates to whom the file names."""
+        """Give certificates to whom the file names, and tell laptops where the gateways are."""
         self.identity.serve((gateway.name for gateway in self._config.gateways), self._config.workloads)
+        self.tunnels.configure(self._config.gateways, self._config.namespaces)
 
     def _end_sessions_of_strangers(self) -> None:
         """Who is taken out of the file may no more go on than come back."""
@@ -129,7 +133,8 @@ class Standalone:
         server.add_generic_rpc_handlers(
             (
                 *xds.handlers(),
-                ManagerService(self.manager, self._callers, self._state.admin_socket).handlers(),
+                ManagerService(self.manager, self._callers, self.tunnels, self._state.admin_socket).handlers(),
+                GatewaysService(self.identity, self._callers).handlers(),
                 DebugService(self.manager, self._callers).handlers(),
             )
         )

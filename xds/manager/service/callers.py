@@ -73,6 +73,13 @@ class Callers:
         hashed = token_hash(token)
         return next((one for one in self._manager.state.sessions.values() if one.token_hash == hashed), None)
 
+    def gateway(self, context: Context) -> str:
+        """The gateway whose token was presented."""
+        name = self.tokens.gateway(self.token(context))
+        if name is None:
+            raise CallError(grpc.StatusCode.UNAUTHENTICATED, "the manager knows no gateway with this token")
+        return name
+
     def admin(self, context: Context) -> None:
         """Raises CallError unless the administrator's token was presented."""
         if not self.tokens.is_admin(self.token(context)):

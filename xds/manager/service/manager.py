@@ -15,6 +15,7 @@ from xds.api.byway.manager import v1
 from xds.api.rpc import Context, Handlers
 from xds.api.services import Manager as Methods
 from xds.manager.core import Manager
+from xds.manager.identity.tunnels import Tunnels
 from xds.manager.service.callers import CallError, Callers, abort
 from xds.manager.service.creation import Creation
 from xds.manager.service.explaining import Explaining
@@ -39,10 +40,12 @@ R = TypeVar("R")
 class ManagerService:
     """Each method proves its caller, turns the request into a command, commits it and shows the result."""
 
-    def __init__(self, manager: Manager, callers: Callers, sockets: Sockets | None = None) -> None:
-        """`sockets` says where the admin interfaces of sidecars are, where they are on this machine."""
+    def __init__(self, manager: Manager, callers: Callers, tunnels: Tunnels, sockets: Sockets | None = None) -> None:
+        """`tunnels` says how laptops are reached that can only call out; `sockets` where the admin interfaces of
+        sidecars are, where they are on this machine."""
         self._manager = manager
         self._callers = callers
+        self._tunnels = tunnels
         self._sockets = sockets
         self._renderer = Renderer(manager)
 
@@ -109,7 +112,9 @@ class ManagerService:
             )
         self._manager.commit(change, peer=context.peer())
         session = self._manager.state.session(key)
+        tunnel, _ = self._tunnels.offer(session)
         return v1.ConnectReply(
+            tunnel=tunnel,
             session_id=session.id,
             session_token=token,
             epoch=session.epoch,
@@ -140,7 +145,7 @@ class ManagerService:
         return max(mine, key=lambda session: session.last_activity, default=None)
 
     async def _attend(self, words: AsyncIterator[v1.Presence], context: Context) -> AsyncIterator[v1.Notice]:
-        attendance = Attendance(self._manager, self._renderer, self._callers.session(context))
+        attendance = Attendance(self._manager, self._renderer, self._tunnels, self._callers.session(context))
         async with aclosing(attendance.run(words)) as notices:
             async for notice in notices:
                 yield notice

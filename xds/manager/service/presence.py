@@ -9,6 +9,7 @@ from typing import Any
 
 from xds.api.byway.manager import v1
 from xds.manager.core import Manager
+from xds.manager.identity.tunnels import Offered, Tunnels
 from xds.manager.notify import Message
 from xds.manager.service.render import TARGET_HEALTH, Renderer
 from xds.registry import errors, sessions
@@ -26,9 +27,11 @@ OVERSLEPT = 0.25
 class Attendance:
     """One attended session, from the first word of its stream to the end."""
 
-    def __init__(self, manager: Manager, renderer: Renderer, session: Session) -> None:
+    def __init__(self, manager: Manager, renderer: Renderer, tunnels: Tunnels, session: Session) -> None:
         self._manager = manager
         self._renderer = renderer
+        self._tunnels = tunnels
+        self._offered: Offered | None = None
         self._key = session.id
         self._user = session.user
         self._epoch = 0
@@ -73,7 +76,7 @@ class Attendance:
     def _here(self, word: v1.Presence) -> None:
         manager = self._manager
         now = manager.clock.now()
-        self._epoch = word.epoch
+        first, self._epoch = self._epoch != word.epoch, word.epoch
         targets = {
             Target(report.target.host, report.target.port): TargetReport(TARGET_HEALTH[report.state], report.detail)
             for report in word.targets
@@ -87,10 +90,13 @@ class Attendance:
                 present=True,
                 targets=targets,
                 now=now,
-                tunnel=_tunnel(word.tunnel) if word.tunnel else None,
+                tunnel=_said(word.tunnel) if word.tunnel else None,
             )
         )
         manager.attended[self._key] = word.epoch
+        if first:
+            # Now it may be told of its tunnel.
+            manager.mailboxes[self._key].pulse.fire()
         manager.commit(sessions.activity(manager.state, self._key, now - max(0.0, word.idle_seconds)))
 
     def _away(self) -> None:
@@ -116,6 +122,7 @@ class Attendance:
                 notifications=[_notification(message) for message in messages if not message.last],
                 key_name=self._manager.settings.default_header,
                 key_value=key_value(self._user),
+                tunnel=self._tunnel(session) if session else None,
             )
             if session is None:
                 raise errors.NotFoundError(f"the session has ended{_reason(messages)}")
@@ -130,8 +137,16 @@ class Attendance:
                 listening.result()
                 return
 
+    def _tunnel(self, session: Session) -> v1.Tunnel | None:
+        """What is new of the laptop's tunnel. An older daemon of the session, which may not know yet that it is done
+        for, must not be given the newer one's token: so none is before it has said its epoch."""
+        if session.epoch != self._epoch:
+            return None
+        tunnel, self._offered = self._tunnels.offer(session, self._offered)
+        return tunnel
 
-def _tunnel(said: v1.TunnelState) -> Tunnel:
+
+def _said(said: v1.TunnelState) -> Tunnel:
     return Tunnel(kind=said.kind, up=frozenset(said.up), detail=said.detail)
 
 

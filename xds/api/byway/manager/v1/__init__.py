@@ -19,7 +19,9 @@ __all__ = (
     "ExplainRequest",
     "ExtendReply",
     "ExtendRequest",
+    "FollowRequest",
     "Gateway",
+    "GatewayWord",
     "GetHistoryReply",
     "GetHistoryRequest",
     "GetResourcesReply",
@@ -553,6 +555,14 @@ default_message_pool.register_message("byway.manager.v1", "ExtendRequest", Exten
 
 
 @dataclass(eq=False, repr=False)
+class FollowRequest(betterproto2.Message):
+    pass
+
+
+default_message_pool.register_message("byway.manager.v1", "FollowRequest", FollowRequest)
+
+
+@dataclass(eq=False, repr=False)
 class Gateway(betterproto2.Message):
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -568,6 +578,17 @@ class Gateway(betterproto2.Message):
 
 
 default_message_pool.register_message("byway.manager.v1", "Gateway", Gateway)
+
+
+@dataclass(eq=False, repr=False)
+class GatewayWord(betterproto2.Message):
+    jwks: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    A JSON Web Key Set (RFC 7517).
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "GatewayWord", GatewayWord)
 
 
 @dataclass(eq=False, repr=False)
@@ -911,7 +932,8 @@ class Notice(betterproto2.Message):
 
     tunnel: "Tunnel | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Comes with the first notice, and again whenever the token is renewed or the gateways have changed.
+    Comes when the laptop has first spoken, and again whenever the token is renewed or the gateways have changed; without
+    gateways where there are no more.
     """
 
 
