@@ -91,6 +91,20 @@ class Instance:
 
 
 @dataclass(slots=True)
+class Gateway:
+    """A gateway: the port that laptops dial, and that for sidecars."""
+
+    name: str
+    tunnel: int = field(default_factory=free_port)
+    sidecars: int = field(default_factory=free_port)
+
+    @property
+    def process(self) -> str:
+        """Its name among the processes."""
+        return f"gateway-{self.name}"
+
+
+@dataclass(slots=True)
 class Workload:
     """A workload of the world; `calls` names the one that it asks."""
 
@@ -179,6 +193,7 @@ class World:
     workloads: list[Workload] = field(default_factory=chain)
     users: tuple[str, ...] = ("alice", "bob")
     settings: dict[str, Any] = field(default_factory=dict)
+    gateways: list[Gateway] = field(default_factory=list)
     processes: Processes = field(init=False)
     laptops: dict[str, Laptop] = field(default_factory=dict)
     listen: str = ""
@@ -215,6 +230,14 @@ class World:
             "listen": self.listen,
             "users": list(self.users),
             "settings": self.settings,
+            "gateways": [
+                {
+                    "name": one.name,
+                    "tunnel": f"127.0.0.1:{one.tunnel}",
+                    "sidecars": f"127.0.0.1:{one.sidecars}",
+                }
+                for one in self.gateways
+            ],
             "workloads": [
                 {
                     "name": one.name,
@@ -240,6 +263,8 @@ class World:
         """Start everything but the laptops, and return when requests pass through every sidecar."""
         self.write_file()
         self.start_manager()
+        for gateway in self.gateways:
+            self.start_gateway(gateway)
         for workload in self.workloads:
             for instance in workload.instances:
                 self.start_service(instance.id, workload.name, instance.app)
@@ -247,6 +272,8 @@ class World:
         for workload in reversed(self.workloads):
             for instance in workload.instances:
                 self.wait_for_sidecar(instance)
+        for gateway in self.gateways:
+            self.wait_for_gateway(gateway)
 
     def start_manager(self) -> None:
         """Start the manager and wait until it serves."""
@@ -276,6 +303,14 @@ class World:
                 *("--concurrency", "1", "--state-dir", str(self.state)),
             ],
         )
+
+    def start_gateway(self, gateway: Gateway) -> None:
+        """Start a gateway."""
+        self.processes.start(gateway.process, [*BYWAY, "gateway", gateway.name, "--state-dir", str(self.state)])
+
+    def wait_for_gateway(self, gateway: Gateway) -> None:
+        """Wait until laptops and sidecars can dial it."""
+        self._wait(gateway.process, lambda: listening(gateway.tunnel) and listening(gateway.sidecars))
 
     def wait_for_sidecar(self, instance: Instance) -> None:
         """Wait until it has its listener and its routes."""
