@@ -18,7 +18,7 @@ from xds.manager.recent import Ended
 from xds.manager.service.why import stage_message
 from xds.manager.why import Facts, SidecarFacts, State, stages
 from xds.registry.intercept import Displacement, Disposition, Intercept, InterceptSpec, PortMapping, Target, WhenDown
-from xds.registry.session import Session, TargetHealth, TargetReport
+from xds.registry.session import Session, TargetHealth, TargetReport, Tunnel
 from xds.registry.workload import WorkloadId
 
 ORDERS = WorkloadId("dev", "deployment", "orders")
@@ -54,6 +54,11 @@ STORIES: dict[str, tuple[Facts, str]] = {
             displaced=Displacement("i-2", "bob", 40.0),
         ),
         "registered",
+    ),
+    "a tunnel": (replace(FINE, session=replace(SESSION, tunnel=Tunnel("envoy", frozenset({"gw-1", "gw-2"})))), ""),
+    "no tunnel": (
+        replace(FINE, session=replace(SESSION, tunnel=Tunnel("python", detail="gw-1: connection refused"))),
+        "laptop",
     ),
     "the workload is gone": (replace(FINE, lost=str(ORDERS), compiled=False, sidecars=()), "compiled"),
     "one of its ports is gone": (replace(FINE, lost=f"port 9090 of {ORDERS}"), "compiled"),

@@ -62,6 +62,10 @@ def _of_session(old: Session, new: Session, intercept: Intercept) -> Iterator[st
     """What of a session's change shows in the resources of its intercept's workload."""
     if old.present != new.present:
         yield f"laptop of {new.owner} {'back' if new.present else 'away'}"
+    elif old.reachable != new.reachable:
+        yield f"tunnel of {new.owner} {'up' if new.reachable else 'down'}"
+    if old.node != new.node:
+        yield f"another daemon of {new.owner}"
     yield from _of_targets(old, new, (mapping.target for mapping in intercept.spec.ports))
     if old.address != new.address:
         yield f"laptop of {new.owner} has another address"

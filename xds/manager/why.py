@@ -225,9 +225,20 @@ def _laptop(facts: Facts) -> Stage:
     session = facts.session
     if session is None:
         return Stage(name, State.NOT_REACHED, "the session has ended")
-    if session.present:
-        return Stage(name, State.DONE, f"{session.host} is connected")
+    tunnel = session.tunnel
+    if session.reachable:
+        way = f", with a tunnel to {', '.join(sorted(tunnel.up))} ({tunnel.kind})" if tunnel else ""
+        return Stage(name, State.DONE, f"{session.host} is connected{way}")
     since = duration(facts.now - session.present_since)
+    if session.present and tunnel:
+        return Stage(
+            name,
+            State.MISSING,
+            f"{session.host} is connected, but has no tunnel to any gateway since {since}"
+            f"{f' ({tunnel.detail})' if tunnel.detail else ''}; {_meanwhile(facts.intercept)}",
+            "`byway status` there says of each gateway what is wrong; `byway connect --reach direct` does without them, "
+            "where sidecars reach the laptop's address",
+        )
     return Stage(
         name,
         State.MISSING,

@@ -129,6 +129,8 @@ class Renderer:
             return f"{lost} is not there any more"
         if not session.present:
             return f"the laptop {session.host} is away"
+        if not session.reachable:
+            return f"the laptop {session.host} has no tunnel to any gateway"
         for mapping in intercept.spec.ports:
             report = session.targets.get(mapping.target) if port in {0, mapping.port} else None
             if report is not None and not report.health.usable:
