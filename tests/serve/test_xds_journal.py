@@ -14,20 +14,9 @@ from tests.serve.configs import opaque
 from tests.serve.harness import GROUP, NODE, serve, until
 from tests.serve.peer import VIEW, DeltaPeer, Peer, SotwPeer
 from xds.serve import CLUSTER, ENDPOINT, ROUTE, Refused, Resource, StreamInfo, Variant, View
-from xds.serve.journal import (
-    MOST_NAMES,
-    MOST_REASONS,
-    Asked,
-    Bounds,
-    Came,
-    Contents,
-    Journal,
-    Lost,
-    Outcome,
-    Pushed,
-    TooManyWatchersError,
-    Went,
-)
+from xds.serve.journal import Bounds, Journal, TooManyWatchersError
+from xds.serve.push import MOST_NAMES, MOST_REASONS, Contents, Outcome, Pushed
+from xds.serve.tap import Asked, Came, Lost, Went
 
 
 def put(peer: Peer, resource: Resource, reason: str) -> None:

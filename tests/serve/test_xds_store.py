@@ -6,6 +6,7 @@ import pytest
 
 from tests.serve.configs import opaque
 from xds.serve import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Store, View, content_version
+from xds.serve.store import Past
 
 VIEW = View("g", "n")
 
@@ -67,6 +68,26 @@ def test_a_resource_under_a_wrong_key_changes_nothing() -> None:
         store.update(group={"g": {**keyed(opaque(CLUSTER, "a")), (CLUSTER, "b"): opaque(CLUSTER, "c")}})
     assert store.revision == 0
     assert not store.snapshot(VIEW, CLUSTER).resources
+
+
+def test_what_was_changed_or_removed_is_remembered_for_a_while() -> None:
+    store = Store()
+    first, second = opaque(ROUTE, "r", "1"), opaque(ROUTE, "r", "2")
+    store.update(group={"g": keyed(first)})
+    assert store.past(ROUTE, "r", first.version) is None
+    store.update(group={"g": keyed(second)})
+    store.update(group={"g": {(ROUTE, "r"): None}})
+    assert store.past(ROUTE, "r", first.version) is first
+    assert store.past(ROUTE, "r", second.version) is second
+
+
+def test_of_the_past_so_many_bytes_are_remembered_and_no_more() -> None:
+    made = [opaque(ROUTE, f"r{number}", "x" * 1000) for number in range(4)]
+    past = Past(most=3 * (500 + len(made[0].body)))
+    for one in (*made[:2], made[0], *made[2:]):
+        past.note(one)
+    # The one that was noted again counts as newer than the next.
+    assert [past.find(ROUTE, one.name, one.version) is one for one in made] == [True, False, True, True]
 
 
 def test_a_view_is_the_groups_resources_under_the_nodes_own() -> None:

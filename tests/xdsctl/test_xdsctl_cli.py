@@ -90,7 +90,7 @@ def test_help_imports_neither_grpc_nor_messages() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["status"], ["get"], ["history"], ["tap"], ["fetch"], ["completion"], ["version"]]
+    "command", [[], ["status"], ["get"], ["diff"], ["history"], ["tap"], ["fetch"], ["completion"], ["version"]]
 )
 def test_every_help_has_examples_and_exits_with_0(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, "--help"]) == 0
@@ -165,6 +165,11 @@ def test_a_manager_that_does_not_run_exits_with_3(state: StateDir, capsys: pytes
     assert text == (
         f"Error: can't reach the manager at {address}: connection refused; check --manager, and that it runs\n"
     )
+
+
+def test_of_diff_every_failure_exits_with_2(state: StateDir, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["--manager", "127.0.0.1:1"], ["--type", "secrets"], ["--manager", "nowhere"]):
+        assert failing(capsys, "diff", "orders-1", *arguments)[0] == 2
 
 
 def test_an_error_is_data_where_data_was_asked_for(state: StateDir, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from xds.paths import StateDir
 from xds.registry.change import Change
 from xds.registry.settings import Settings
 from xds.registry.workload import Workload, WorkloadId
+from xds.serve.resource import Resource
 from xds.serve.status import ClientStatus, LastSent, Nack, StreamInfo, SyncState, TypeStatus, Variant
 from xds.serve.store import View
 
@@ -149,6 +150,39 @@ async def test_several_streams_of_a_node_are_one_sidecar_and_the_newest_counts(a
     assert [one.type for one in sidecar.types] == ["routes", "clusters"]
     assert "new" in sidecar.types[1].behind
     assert "old" not in sidecar.types[1].behind
+
+
+async def compare(api: Api, *, kind: str = "clusters", bodies: bool = False) -> v1.ComparedType:
+    request = v1.CompareRequest(node=NODE, types=[kind], bodies=bodies)
+    (compared,) = (await Debug.COMPARE(api.channel, request, metadata=bearer(api.token))).types
+    return compared
+
+
+async def test_both_sides_of_what_differs_are_told_with_what_is_remembered(api: Api) -> None:
+    store, url = api.manager.store, recorded.URLS["clusters"]
+    group = str(recorded.ORDERS)
+    old = dict(store.contents(group=group))
+    name = "dev/deployment/orders/8080/app"
+    acked = {one.name: one.version for one in old.values() if one.type_url == url}
+    new = Resource.of(url, name, old[url, name].body + b"\xa2\x06\x00")
+    store.update(group={group: {(url, name): new}})
+    api.streams.open = [stream(1, {**acked, "gone": "v"}, type_url=url)]
+    compared = await compare(api)
+    found = {one.name: one for one in compared.resources}
+    assert (compared.requested, compared.state, compared.nack) == (True, "NACKED", "no")
+    assert (found[name].body, found[name].acked_body) == (new.body, old[url, name].body)
+    assert (found["gone"].version, found["gone"].acked_version, found["gone"].acked_body) == ("", "v", b"")
+    same = found["dev/deployment/orders/8081/app"]
+    assert (same.version, same.body) == (same.acked_version, b"")
+    with_bodies = {one.name: one for one in (await compare(api, bodies=True)).resources}
+    assert with_bodies[same.name].body == old[url, same.name].body
+
+
+async def test_where_nobody_is_connected_everything_is_intended_and_nothing_acknowledged(api: Api) -> None:
+    compared = await compare(api, kind="routes")
+    assert (compared.requested, compared.state) == (False, "NOT REQUESTED")
+    assert compared.resources
+    assert all(one.version and not one.acked_version for one in compared.resources)
 
 
 async def test_an_instance_id_that_two_workloads_have_is_ambiguous(api: Api) -> None:

@@ -53,6 +53,12 @@ def ask_envoy(node: str, path: Path, kind: str) -> Listing:
     return listing(node, kind, dump, statuses)
 
 
+def ask_envoy_all(node: str, path: Path, kinds: Iterable[str]) -> dict[str, Listing]:
+    """The resources of several types that Envoy has, all of one moment. Raises FailureError."""
+    dump, statuses = asyncio.run(_fetch(node, path))
+    return {kind: listing(node, kind, dump, statuses) for kind in kinds}
+
+
 async def _fetch(node: str, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     import aiohttp
 

@@ -14,6 +14,7 @@ from xds.terminal.lazy import LazyGroup
 COMMANDS = {
     "status": ("xdsctl.status:status", "Say how far every sidecar is."),
     "get": ("xdsctl.get:get", "Show the resources of a sidecar."),
+    "diff": ("xdsctl.diff:diff", "Compare what a sidecar should have with what it has."),
     "history": ("xdsctl.history:history", "Show what a sidecar was sent, why, and what it said."),
     "tap": ("xdsctl.tap:tap", "Watch what a sidecar and the manager say to each other."),
     "fetch": ("xdsctl.fetch:fetch", "Ask any xDS server, as a client of its."),
@@ -31,6 +32,7 @@ Exit codes:
   3    the manager, with --live Envoy, or what `fetch` asks can't be reached
   5    `xdsctl status --exit-code`: not every sidecar is in sync
   130  interrupted
+`xdsctl diff` exits with 0 for the same, 1 for a difference and 2 for everything that is in its way.
 
 \b
 With -o json or -o yaml errors are printed that way too, on stdout:
@@ -57,6 +59,7 @@ def cli() -> None:
       xdsctl status orders-1
       xdsctl get routes orders-1
       xdsctl get routes orders-1 --live
+      xdsctl diff orders-1
       xdsctl history orders-1
       xdsctl tap orders-1
     """

@@ -22,6 +22,7 @@ from xds.manager.audit import AuditLog
 from xds.manager.clock import Clock
 from xds.manager.core import Manager
 from xds.manager.identity import Identity
+from xds.manager.identity.redact import shown
 from xds.manager.identity.tunnels import Tunnels
 from xds.manager.metrics import Metrics
 from xds.manager.service.callers import Callers
@@ -35,6 +36,7 @@ from xds.paths import StateDir, write_private
 from xds.registry import sessions
 from xds.registry.change import Change
 from xds.registry.workload import Address, Workload, WorkloadId
+from xds.serve.csds import ClientStatusService
 from xds.serve.limits import Refused
 from xds.serve.server import SERVER_OPTIONS, Metadata, XdsServer
 from xds.serve.store import View
@@ -136,6 +138,7 @@ class Standalone:
                 ManagerService(self.manager, self._callers, self.tunnels, self._state.admin_socket).handlers(),
                 GatewaysService(self.identity, self._callers).handlers(),
                 DebugService(self.manager, self._callers).handlers(),
+                ClientStatusService(xds, authorize=self._only_the_administrator, shown=shown).handlers(),
             )
         )
         async with AsyncExitStack() as stack:
@@ -183,6 +186,13 @@ class Standalone:
         if port == 0:
             raise OSError(f"can't listen on {self._listen}: the port is taken or not allowed")
         return replace(self._listen, port=port)
+
+    async def _only_the_administrator(self, metadata: Metadata) -> None:
+        token = bearer_of(metadata)
+        if not token:
+            raise Refused(grpc.StatusCode.UNAUTHENTICATED, "the call has no token")
+        if not self._callers.tokens.is_admin(token):
+            raise Refused(grpc.StatusCode.PERMISSION_DENIED, "this needs the administrator's token")
 
     async def _authenticate(self, node: Node, metadata: Metadata) -> View:
         """A sidecar or gateway may see what belongs to the one that its token was made for, whatever its name."""

@@ -7,7 +7,7 @@ out again by itself.
 
 from __future__ import annotations
 
-from xds.serve.journal import CONNECTED, RECONNECTED, SUBSCRIPTION
+from xds.serve.push import CONNECTED, RECONNECTED, SUBSCRIPTION
 from xds.serve.resource import Resource
 from xds.serve.status import Ack, Nack
 from xds.serve.store import Snapshot

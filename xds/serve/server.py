@@ -121,9 +121,10 @@ class XdsServer:
 
         return stop
 
-    def clients(self) -> list[ClientStatus]:
-        """Every open stream, in order of connection."""
-        return [session.stream.status() for session in self._sessions.values()]
+    def clients(self, wanted: Callable[[str], bool] | None = None) -> list[ClientStatus]:
+        """Every open stream, in order of connection; or those of nodes that are wanted."""
+        streams = (session.stream for session in self._sessions.values())
+        return [stream.status() for stream in streams if wanted is None or wanted(stream.info.view.node)]
 
     def expel(self, node: str, refusal: Refused) -> None:
         """End the streams of a node, after what is ready to be sent on them."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from xds.serve.journal import ASKED_AGAIN, CONNECTED, RECONNECTED, SUBSCRIPTION
+from xds.serve.push import ASKED_AGAIN, CONNECTED, RECONNECTED, SUBSCRIPTION
 from xds.serve.resource import FULL_STATE, Resource
 from xds.serve.status import Ack, LastSent, Nack
 from xds.serve.store import Snapshot

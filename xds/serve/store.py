@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from xds.serve.resource import SECRET, Resource
 
 if TYPE_CHECKING:
-    from xds.serve.journal import Contents
+    from xds.serve.push import Contents
 
 Key = tuple[str, str]
 """Type URL and name of a resource."""

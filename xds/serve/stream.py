@@ -24,8 +24,9 @@ from typing import Generic, TypeAlias
 import grpc
 
 from xds.serve.delta import DeltaWatch
-from xds.serve.journal import Pushed, Scribe
+from xds.serve.journal import Scribe
 from xds.serve.limits import Limits, Refused
+from xds.serve.push import Pushed
 from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, PUSH_ORDER, REMOVAL_ORDER, ROUTE, SCOPED_ROUTE, VIRTUAL_HOST
 from xds.serve.sotw import SotwWatch
 from xds.serve.status import Ack, ClientStatus, Lag, LastSent, Nack, StreamInfo, SyncState

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from xds.serve.journal import WARMING, Contents, Outcome, Pushed, Reasons
+from xds.serve.push import WARMING, Contents, Outcome, Pushed, Reasons
 from xds.serve.resource import Resource
 from xds.serve.status import Ack, LastSent, Nack, SyncState, TypeStatus
 from xds.serve.store import Encoded, Snapshot

@@ -12,11 +12,13 @@ from xds.compile import names
 from xds.manager.core import Manager
 from xds.manager.identity.redact import shown
 from xds.manager.service.callers import CallError
-from xds.serve.journal import Asked, Came, Event, Journal, Lost, Pushed, TooManyWatchersError, Went
+from xds.serve.journal import Journal, TooManyWatchersError
+from xds.serve.push import Pushed
 from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from xds.serve.server import XdsServer
 from xds.serve.status import ClientStatus, StreamInfo, SyncState, TypeStatus
 from xds.serve.store import View
+from xds.serve.tap import Asked, Came, Event, Lost, Went
 
 TYPES = {"listeners": LISTENER, "routes": ROUTE, "clusters": CLUSTER, "endpoints": ENDPOINT, "secrets": SECRET}
 NAMES = {type_url: name for name, type_url in TYPES.items()}
