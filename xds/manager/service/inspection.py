@@ -72,6 +72,8 @@ class Inspection:
             for instance in workload.instances
             if node in {names.node(key, instance), instance}
         ]
+        # Gateways are no instances of a workload.
+        found = found or [client.stream.view for client in self.streams().get(node, [])[-1:]]
         if not found:
             raise CallError(grpc.StatusCode.NOT_FOUND, f"there is no node {node!r}; `xdsctl status` lists them")
         if len(found) > 1:
