@@ -44,6 +44,8 @@ class FakeManager:
         self.presences: list[tuple[float, v1.Presence]] = []
         self.created: list[v1.CreateInterceptRequest] = []
         self.revoked: list[v1.RevokeRequest] = []
+        self.asked: list[v1.RequestsRequest] = []
+        self.replies: asyncio.Queue[v1.RequestsReply] = asyncio.Queue()
         self.calls: list[str] = []
         self.cancelled = 0
         self.last_word_was_sent = False
@@ -84,6 +86,7 @@ class FakeManager:
             Manager.LEAVE_INTERCEPT.handler(self.leave),
             Manager.EXTEND.handler(self.extend),
             Manager.REVOKE.handler(self.revoke),
+            Manager.REQUESTS.handler(self.requests),
         ]
         self._server.add_generic_rpc_handlers((Handlers(methods),))
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
@@ -281,6 +284,14 @@ class FakeManager:
             await self._abort(context, grpc.StatusCode.PERMISSION_DENIED, "this needs the administrator's token")
         self.revoked.append(request)
         return v1.RevokeReply(intercept=BOBS)
+
+    async def requests(self, request: v1.RequestsRequest, context: Context) -> AsyncIterator[v1.RequestsReply]:
+        await self._session("Requests", context)
+        self.asked.append(request)
+        while True:
+            yield await self.replies.get()
+            if not request.follow:
+                return
 
 
 BOBS: Any = v1.Intercept(

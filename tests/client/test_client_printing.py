@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
@@ -16,6 +19,7 @@ from tests.client.golden import check_golden
 from xds.api.byway.daemon.v1 import GetStatusReply, PastNotification
 from xds.api.byway.manager.v1 import (
     Intercept,
+    InterceptedRequest,
     Port,
     PortMapping,
     Session,
@@ -23,12 +27,14 @@ from xds.api.byway.manager.v1 import (
     SidecarStateState,
     Target,
     TargetStateState,
+    Traffic,
     Workload,
 )
 from xds.client.cli import follow
 from xds.client.cli.announcement import summary
 from xds.client.cli.app import COMMANDS, SECTIONS, cli
 from xds.client.cli.status import status_data, status_text
+from xds.client.cli.traffic import headings, request_cells, request_data
 from xds.client.cli.views import intercept_data, intercepts_table, workload_data, workloads_table
 from xds.terminal.output import data, pairs, table, width
 from xds.terminal.words import duration
@@ -76,6 +82,13 @@ OWN_INTERCEPT = Intercept(
     ],
     curl_args=["-H", "x-telepresence-id: alice-1f2e3d", "/api/"],
     mine=True,
+    traffic=Traffic(
+        total=1243,
+        statuses={0: 1, 101: 1, 200: 1200, 204: 30, 503: 10},
+        served_by={"": 1, "laptop": 1230, "cluster": 11},
+        p50_seconds=0.0123,
+        p99_seconds=3.21,
+    ),
 )
 DISPLACED = Intercept(
     id="i-2",
@@ -91,7 +104,31 @@ DISPLACED = Intercept(
     displaced_seconds=4000.0,
     answered_by="cluster: the intercept is displaced",
     mine=True,
+    traffic=Traffic(),
 )
+
+
+def requests() -> Iterator[InterceptedRequest]:
+    """One of each kind."""
+    grpc = {"method": "POST", "path": "/demo.Echo/Unary", "protocol": "HTTP/2"}
+    kinds: list[dict[str, Any]] = [
+        {},
+        {"method": "", "path": "/\x1b[31mred\x1b]0;title\x07\r\n日本\u202e", "served_by": "cluster", "status": 404},
+        {"status": 503, "served_by": "none", "duration_seconds": 0.0004},
+        {"status": 0, "open": True, "served_by": "", "duration_seconds": 75.0},
+        {"status": 0, "served_by": "", "duration_seconds": 2.25},
+        {**grpc, "grpc_status": 14},
+        {**grpc, "grpc_status": 0},
+        {**grpc, "grpc_status": 99},
+        {"status": 101, "open": True, "path": "/ws", "duration_seconds": 4000.0},
+    ]
+    for number, kind in enumerate(kinds, 1):
+        one: dict[str, Any] = {"number": number, "started": 1_795_000_000.0 + number * 1.5, "instance": "orders-1"}
+        one |= {"method": "GET", "path": "/api/refunds", "protocol": "HTTP/1.1", "status": 200, "grpc_status": -1}
+        yield InterceptedRequest(**one | {"duration_seconds": 0.01234, "served_by": "laptop"} | kind)
+
+
+REQUESTS = list(requests())
 INTERCEPTS = [OWN_INTERCEPT, DISPLACED, BOBS]
 
 STATUS = GetStatusReply(
@@ -121,6 +158,16 @@ STATUS = GetStatusReply(
         PastNotification(seconds_ago=2.0, text="intercept 'mail' is back", warning=False),
     ],
 )
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Times are shown in the zone of whoever looks."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.mark.parametrize("command", ["", *OWN])
@@ -158,6 +205,19 @@ def test_status(wide: bool) -> None:
     check_golden(f"status{'-wide' if wide else ''}", status_text(STATUS, wide=wide))
 
 
+@pytest.mark.parametrize("wide", [False, True], ids=["", "wide"])
+def test_table_of_requests(wide: bool) -> None:
+    rows = [request_cells(one, wide=wide) for one in REQUESTS]
+    check_golden(f"requests{'-wide' if wide else ''}", table(headings(wide=wide), rows))
+
+
+@given(st.text())
+def test_nothing_of_a_path_moves_the_cursor(path: str) -> None:
+    request = InterceptedRequest(path="".join(each for each in path if not "\ud800" <= each <= "\udfff"))
+    assert all(cell.isprintable() for cell in request_cells(request, wide=True))
+    assert request_data(request)["path"].isprintable()
+
+
 def test_status_of_a_refused_session() -> None:
     reply = GetStatusReply(state="refused", detail="the token is unknown; do this", manager_address="127.0.0.1:1")
     check_golden("status-refused", status_text(reply, wide=False))
@@ -185,6 +245,7 @@ def test_data_for_programs(output: str) -> None:
         "intercepts": [intercept_data(each) for each in INTERCEPTS],
         "workloads": [workload_data(each) for each in WORKLOADS],
         "status": status_data(STATUS),
+        "requests": [request_data(each) for each in REQUESTS],
     }
     text = data(value, output)
     check_golden(f"data-{output}", text)

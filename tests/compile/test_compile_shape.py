@@ -137,3 +137,15 @@ def user(value: str) -> Match:
 
 def path(value: str) -> Match:
     return match_of({"headers": ["all"], "path_prefix": value}, "alice@laptop") or Match()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_requests_are_told_of_where_clients_connect_and_not_again_behind_a_hop(name: str) -> None:
+    state = golden_state(name)
+    found = compile_workload(state)
+    kind = b"envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig"
+    assert not any(kind in hop for hop in found.hops.values())
+    for port in state.workload.ports:
+        for named in found.listeners.values():
+            listener = named.get(names.port(state.workload.id, port.number), b"")
+            assert (kind in listener) == port.protocol.may_be_http

@@ -32,19 +32,19 @@ class ApiLaptop:
 
     async def __aenter__(self) -> ApiLaptop:
         manager = self._world.state / "manager"
-        self._channel = grpc.aio.insecure_channel((manager / "address").read_text().strip())
+        self.channel = grpc.aio.insecure_channel((manager / "address").read_text().strip())
         token = (manager / "users" / f"{self._user}.token").read_text().strip()
         request = v1.ConnectRequest(host=f"{self._user}-laptop", client_version="0")
-        self._reply = await Manager.CONNECT(self._channel, request, metadata=bearer(token), timeout=5)
+        self._reply = await Manager.CONNECT(self.channel, request, metadata=bearer(token), timeout=5)
         self.header = {self._reply.key_name: self._reply.key_value}
-        self._notices: Any = Manager.ATTEND(self._channel, self._presences(), metadata=self.proof)
+        self._notices: Any = Manager.ATTEND(self.channel, self._presences(), metadata=self.proof)
         await anext(aiter(self._notices))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await Manager.QUIT(self._channel, v1.QuitRequest(), metadata=self.proof, timeout=5)
+        await Manager.QUIT(self.channel, v1.QuitRequest(), metadata=self.proof, timeout=5)
         self._notices.cancel()
-        await self._channel.close()
+        await self.channel.close()
 
     @property
     def proof(self) -> Any:
@@ -83,11 +83,11 @@ class ApiLaptop:
             shared=shared,
             timeout_seconds=10,
         )
-        steps = [step async for step in Manager.CREATE_INTERCEPT(self._channel, request, metadata=self.proof)]
+        steps = [step async for step in Manager.CREATE_INTERCEPT(self.channel, request, metadata=self.proof)]
         assert steps[-1].done
         return cast("v1.Intercept", steps[-1].intercept)
 
     async def leave(self, name: str) -> None:
         """Leave an intercept."""
         request = v1.LeaveInterceptRequest(name=name)
-        await Manager.LEAVE_INTERCEPT(self._channel, request, metadata=self.proof, timeout=5)
+        await Manager.LEAVE_INTERCEPT(self.channel, request, metadata=self.proof, timeout=5)

@@ -100,7 +100,7 @@ def _world(root: Path, apps: dict[str, int]) -> World:
         Workload(name, [Instance(f"{name}-1", app=apps[name])], protocol=protocol)
         for name, protocol in declared.items()
     ]
-    return World(root, workloads, users=("alice",))
+    return World(root, workloads, users=("alice", "bob"))
 
 
 def _start(world: World) -> None:

@@ -28,6 +28,7 @@ class Manager:
     REVOKE = Unary(f"/{NAME}/Revoke", manager.RevokeRequest, manager.RevokeReply)
     EXPLAIN = ServerStream(f"/{NAME}/Explain", manager.ExplainRequest, manager.ExplainReply)
     WHY = Unary(f"/{NAME}/Why", manager.WhyRequest, manager.WhyReply)
+    REQUESTS = ServerStream(f"/{NAME}/Requests", manager.RequestsRequest, manager.RequestsReply)
 
 
 class Gateways:

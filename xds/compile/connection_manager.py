@@ -20,6 +20,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpConnectionManagerPathWithEscapedSlashesAction as EscapedSlashes,
 )
 
+from xds.compile import access_log
 from xds.compile.ads import ads
 from xds.compile.encode import pack
 from xds.compile.local_reply import local_replies
@@ -38,6 +39,7 @@ def connection_manager(
 ) -> Filter:
     """A connection manager with the route configuration of that name, or with these routes.
 
+    The one whose routes come by name is what clients connect to: it tells the manager of intercepted requests.
     `mark_away`: its own answers to requests that nobody has seen are marked, for whoever sent them to go on with.
     """
     manager = transparent_manager(stat_prefix, mark_away=mark_away)
@@ -45,6 +47,8 @@ def connection_manager(
         manager.route_config = routes
     else:
         manager.rds = by_rds(rds)
+        manager.access_log = [access_log.access_log()]
+        manager.access_log_options = access_log.options()
     return as_filter(manager)
 
 

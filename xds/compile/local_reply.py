@@ -13,19 +13,17 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
     AndFilter,
     ComparisonFilter,
     ComparisonFilterOp,
-    ExtensionFilter,
     ResponseFlagFilter,
     StatusCodeFilter,
 )
 from envoy_data_plane.envoy.config.core.v3 import HeaderValueOption, RuntimeUInt32, SubstitutionFormatString
-from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     LocalReplyConfig,
     ResponseMapper,
 )
 from envoy_data_plane.google.protobuf import Struct, Value
 
-from xds.compile.encode import pack
+from xds.compile.access_log import OURS, by_route
 from xds.compile.route import AWAY, OVERWRITE, SERVED_BY, header
 from xds.registry.unrouted import UPGRADES
 
@@ -34,7 +32,6 @@ _FACTS = {
     "name": "%METADATA(ROUTE:byway:name)%",
     "owner": "%METADATA(ROUTE:byway:owner)%",
 }
-_OURS = "'byway' in xds.route_metadata.filter_metadata"
 _BEGUN = "the laptop that had begun to answer this request went away"
 _TOO_LARGE = "the laptop did not accept the connection, and the request's body is too large to be replayed on the app"
 
@@ -46,31 +43,31 @@ def local_replies(*, mark_away: bool = False) -> LocalReplyConfig:
         mappers=[
             # Envoy says 507 where the limit is passed between two tries, and gives up the second where it is passed
             # during the first, which then fails.
-            _mapper(_and(_status(507), _route(_OURS)), _TOO_LARGE),
+            _mapper(_and(_status(507), by_route(OURS)), _TOO_LARGE),
             # The connection ended, or the stream was reset, after the request had gone out.
-            _mapper(_and(_status(503), _flag("UC", "UR"), _route(_OURS)), _BEGUN),
+            _mapper(_and(_status(503), _flag("UC", "UR"), by_route(OURS)), _BEGUN),
             _mapper(
-                _and(_status(503), _route("xds.route_metadata.filter_metadata['byway']['when-down'] == 'fail'")),
+                _and(_status(503), by_route("xds.route_metadata.filter_metadata['byway']['when-down'] == 'fail'")),
                 "the laptop that takes these requests is away, and its owner chose --when-down fail",
                 away,
                 since="%METADATA(ROUTE:byway:since)%",
             ),
             _mapper(
-                _and(_status(503), _flag("UF"), _route(f"{_OURS} && upstream.request_attempt_count < 2u")),
+                _and(_status(503), _flag("UF"), by_route(f"{OURS} && upstream.request_attempt_count < 2u")),
                 _TOO_LARGE,
                 away,
             ),
             _mapper(
-                _and(_status(503), _flag("UF"), _route(_OURS)),
+                _and(_status(503), _flag("UF"), by_route(OURS)),
                 "the laptop did not accept the connection, nor did the app",
                 away,
             ),
             _mapper(
-                _and(_status(503), _route(_OURS)),
+                _and(_status(503), by_route(OURS)),
                 "this request could be given neither to the laptop nor to the app",
                 away,
             ),
-            _mapper(_and(_status(403), _route(_OURS)), f"of upgrades, only {', '.join(UPGRADES)} pass", status=403),
+            _mapper(_and(_status(403), by_route(OURS)), f"of upgrades, only {', '.join(UPGRADES)} pass", status=403),
         ]
     )
 
@@ -106,12 +103,6 @@ def _status(code: int) -> AccessLogFilter:
 def _flag(*flags: str) -> AccessLogFilter:
     """Any of Envoy's response flags."""
     return AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=list(flags)))
-
-
-def _route(expression: str) -> AccessLogFilter:
-    """A CEL expression; a key that is missing from the metadata is no match."""
-    cel = pack(ExpressionFilter(expression=expression))
-    return AccessLogFilter(extension_filter=ExtensionFilter(name="cel", typed_config=cel))
 
 
 def _and(*filters: AccessLogFilter) -> AccessLogFilter:

@@ -27,6 +27,7 @@ from xds.manager.linger import Lingering
 from xds.manager.logs import fields_of, log_events
 from xds.manager.notify import Mailbox, Message, message, place_message
 from xds.manager.recent import Askers, Obituaries
+from xds.manager.requests.ledger import Ledger
 from xds.manager.rollout import Rollout
 from xds.manager.sidecars import AWAITED, HEEDED, Sidecars
 from xds.manager.store.errors import StoreError
@@ -68,6 +69,7 @@ class Manager(Observer):
         """Sessions whose laptop has spoken since the start and not hung up, with the epoch that it spoke of."""
         self.obituaries = Obituaries()
         self.askers = Askers()
+        self.ledger = Ledger(self.state)
         self.comparing = asyncio.Lock()
         """Held while a newcomer is compared with others, in slices: one at a time, so that the loop stays free."""
         self.closing = False
@@ -102,6 +104,8 @@ class Manager(Observer):
             self.obituaries.note(change.events, self.clock.now())
         for workload in gone:
             self._forget(workload, why[workload.id])
+        for one in [one for one, intercept in change.intercepts.items() if intercept is None]:
+            self.ledger.forget(one)
         for key, nodes in left.items():
             publish.drop_nodes(self.store, nodes, why[key])
             self.sidecars.expel(nodes)

@@ -25,6 +25,7 @@ from xds.manager.identity import Identity
 from xds.manager.identity.redact import shown
 from xds.manager.identity.tunnels import Tunnels
 from xds.manager.metrics import Metrics
+from xds.manager.service.access_log import AccessLogService
 from xds.manager.service.callers import Callers
 from xds.manager.service.debug import DebugService
 from xds.manager.service.gateways import GatewaysService
@@ -139,6 +140,7 @@ class Standalone:
                 GatewaysService(self.identity, self._callers).handlers(),
                 DebugService(self.manager, self._callers).handlers(),
                 ClientStatusService(xds, authorize=self._only_the_administrator, shown=shown).handlers(),
+                AccessLogService(self.manager, self._authenticate).handlers(),
             )
         )
         async with AsyncExitStack() as stack:

@@ -50,12 +50,22 @@ class SidecarFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class LastRequest:
+    """The request that sidecars told of last: how many seconds ago, who answered (empty: nobody), how many in all."""
+
+    ago: float
+    served_by: str
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All that is known of an intercept. `now` in seconds of the registry's clock, as the times of the others.
 
     `session` is None where it has ended, and `ended` is set where the intercept has. `lost` is what it needs of its
     workload and isn't there. `compiled` is whether it is in what sidecars are to be given. `rival` is another
-    intercept that takes `example`. `http` is whether any of its ports may carry requests.
+    intercept that takes `example`. `http` is whether any of its ports may carry requests. `last` is None where no
+    request was told of since the manager was started.
     """
 
     intercept: Intercept
@@ -69,6 +79,7 @@ class Facts:
     example: str = ""
     curl: str = ""
     http: bool = True
+    last: LastRequest | None = None
 
 
 def stages(facts: Facts) -> list[Stage]:
@@ -294,6 +305,8 @@ def _requests(facts: Facts) -> Stage:
     if not facts.http:
         return Stage(name, State.UNKNOWN, "connections are not counted")
     counted = [one for one in facts.sidecars if one.counts.routed]
+    if not counted and facts.last is not None:
+        return Stage(name, State.DONE, f"{facts.last.total} since the manager was started{_last(facts)}")
     if not counted:
         why = next((f"{one.instance}: {one.counts.obstacle}" for one in facts.sidecars if one.counts.obstacle), "")
         return Stage(name, State.UNKNOWN, why or "no sidecar can be asked")
@@ -303,7 +316,7 @@ def _requests(facts: Facts) -> Stage:
         for one in counted:
             for status, count in one.counts.statuses.items():
                 statuses[status] = statuses.get(status, 0) + count
-        return Stage(name, State.DONE, f"{total} since the sidecars were started{_statuses(statuses)}")
+        return Stage(name, State.DONE, f"{total} since the sidecars were started{_statuses(statuses)}{_last(facts)}")
     advice = f"send one{f': `{facts.curl}`' if facts.curl else ''}; " if facts.curl else ""
     return Stage(
         name,
@@ -311,6 +324,21 @@ def _requests(facts: Facts) -> Stage:
         "none has matched since the sidecars were started",
         f"{advice}`byway explain {facts.intercept.spec.workload} 'GET /…' -H …` says of a request why it doesn't match",
     )
+
+
+ANSWERED = {
+    "laptop": "the laptop answered it",
+    "cluster": "the app answered it",
+    "none": "Envoy answered it, since nobody else could",
+}
+
+
+def _last(facts: Facts) -> str:
+    """When the last request came, and who answered it."""
+    if facts.last is None:
+        return ""
+    answered = ANSWERED.get(facts.last.served_by, "nobody has answered it")
+    return f"; the last one {duration(facts.last.ago)} ago, {answered}"
 
 
 def _statuses(statuses: Mapping[str, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,13 +16,15 @@ from xds.terminal.output import FORMATS
 F = TypeVar("F", bound=Callable[..., Any])
 
 STATE_ENV = "BYWAY_STATE"
+LONGEST = 86_400.0
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
 
 class Seconds(click.FloatRange):
     """A duration in seconds, from a tenth to a day: `nan` and `inf` are floats too, but nobody waits so long."""
 
     def __init__(self) -> None:
-        super().__init__(min=0.1, max=86_400.0)
+        super().__init__(min=0.1, max=LONGEST)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Raises click.BadParameter."""
@@ -29,6 +32,22 @@ class Seconds(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is not a number of seconds", param, ctx)
         return float(super().convert(value, param, ctx))
+
+
+class Duration(click.ParamType[float]):
+    """A duration as people write it: `30s`, `2m`, `1h`, `500ms`, or a number of seconds. Up to a day."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds. Raises click.BadParameter."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|)", str(value).strip(), re.ASCII)
+        seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
+        if not 0.0 < seconds <= LONGEST:
+            self.fail(f"{value!r} is no duration such as 30s, 2m or 500ms, of a day at most", param, ctx)
+        return seconds
 
 
 def _state(ctx: click.Context, param: click.Parameter, value: Path | None) -> StateDir:  # noqa: ARG001  click's shape

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "intercept": (f"{HERE}.intercept:intercept", "Send requests of a workload to this laptop."),
     "explain": (f"{HERE}.explain:explain", "Say which intercept takes a request, and why."),
     "why": (f"{HERE}.why:why", "Say why requests don't reach an intercept."),
+    "requests": (f"{HERE}.requests:requests_", "Show the requests that an intercept takes."),
     "leave": (f"{HERE}.leave:leave", "End intercepts of this session."),
     "revoke": (f"{HERE}.revoke:revoke", "End anybody's intercept, as an administrator."),
     "manager": (f"{MANAGER}.manager:manager", "Run the manager."),
@@ -33,7 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 SECTIONS: dict[str, Sequence[str]] = {
     "Session": ("connect", "status", "quit", "extend"),
-    "Intercepts": ("list", "intercept", "explain", "why", "leave", "revoke"),
+    "Intercepts": ("list", "intercept", "explain", "why", "requests", "leave", "revoke"),
     "Control plane": ("manager", "sidecar", "config"),
     "Other": ("completion", "version"),
 }

@@ -28,6 +28,7 @@ def list_(namespace: str, intercepts: bool, everybody: bool, state: StateDir, ou
       byway list                  workloads, and your intercepts of them
       byway list --intercepts     your intercepts, and who answers them now
       byway list --all -o wide    everybody's, with everything about them
+      byway list -i -o wide       how many requests yours took, and how quickly they were answered
 
     \b
     JSON:
@@ -35,7 +36,8 @@ def list_(namespace: str, intercepts: bool, everybody: bool, state: StateDir, ou
       intercepts [{id, name, owner, mine, workload, kind, shared, match_flags, when_down,
         ports [{port, port_name, target, target_state, target_detail}], disposition, reason,
         answered_by, laptop_answers, owner_idle_seconds, displaced_by, displaced_seconds,
-        sidecars [{instance, state, detail}], curl_args, session_id}]
+        sidecars [{instance, state, detail}], curl_args, session_id,
+        traffic {total, statuses, served_by, p50_seconds, p99_seconds} (null where it isn't yours)}]
     """
     from xds.client.cli.views import (
         intercept_data,

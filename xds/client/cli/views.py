@@ -14,6 +14,7 @@ from xds.api.byway.manager.v1 import (
     TargetStateState,
     Workload,
 )
+from xds.client.cli.traffic import traffic_cells, traffic_data
 from xds.client.words import target
 from xds.terminal.output import styled, table
 from xds.terminal.words import duration, plain
@@ -73,6 +74,7 @@ def intercept_data(intercept: Intercept) -> dict[str, Any]:
         "displaced_seconds": seconds(intercept.displaced_seconds),
         "sidecars": [sidecar_data(sidecar) for sidecar in intercept.sidecars],
         "curl_args": list(intercept.curl_args),
+        "traffic": traffic_data(intercept.traffic) if intercept.traffic is not None else None,
     }
 
 
@@ -179,7 +181,7 @@ def intercepts_table(intercepts: Iterable[Intercept], *, wide: bool, owners: boo
     if owners:
         headings = ["ID", "OWNER", "IDLE", *headings]
     if wide:
-        headings += ["KIND", "WHEN DOWN", "SIDECARS", *([] if owners else ["ID"])]
+        headings += ["KIND", "WHEN DOWN", "SIDECARS", "REQUESTS", "CODES", "P50", "P99", *([] if owners else ["ID"])]
     rows = []
     for each in intercepts:
         answered = styled(plain(each.answered_by), fg="green" if each.laptop_answers else "yellow")
@@ -189,6 +191,7 @@ def intercepts_table(intercepts: Iterable[Intercept], *, wide: bool, owners: boo
             row = [each.id, f"{each.owner} (you)" if each.mine else each.owner, duration(each.owner_idle_seconds), *row]
         if wide:
             kind = f"{each.kind}, shared" if each.shared else each.kind
-            row += [kind, each.when_down, acknowledged(each), *([] if owners else [each.id])]
+            row += [kind, each.when_down, acknowledged(each), *traffic_cells(each.traffic)]
+            row += [] if owners else [each.id]
         rows.append(row)
     return table(headings, rows)

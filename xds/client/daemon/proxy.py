@@ -16,6 +16,7 @@ from xds.api.rpc import Context, Handler, Metadata, bearer
 from xds.api.services import Manager
 from xds.client.daemon.link import Link
 from xds.client.daemon.verdict import LinkState, unreachable
+from xds.client.words import KEEPS_TRYING
 
 UNARY = frozenset(
     method.path
@@ -30,7 +31,7 @@ UNARY = frozenset(
         Manager.WHY,
     )
 )
-STREAMING = frozenset({Manager.CREATE_INTERCEPT.path, Manager.EXPLAIN.path})
+STREAMING = frozenset({Manager.CREATE_INTERCEPT.path, Manager.EXPLAIN.path, Manager.REQUESTS.path})
 OWN = frozenset({Manager.CONNECT.path, Manager.ATTEND.path})
 """What only the daemon does."""
 
@@ -38,7 +39,7 @@ OWN = frozenset({Manager.CONNECT.path, Manager.ATTEND.path})
 def not_connected(link: Link) -> str:
     """Why a call can't be passed on, and what to do."""
     if link.state is LinkState.RECONNECTING:
-        return f"not connected: {link.detail}; the daemon keeps trying, `byway status` shows how it is"
+        return f"not connected: {link.detail}; {KEEPS_TRYING}, `byway status` shows how it is"
     return f"not connected: {link.detail}"
 
 

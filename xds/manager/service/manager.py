@@ -21,6 +21,7 @@ from xds.manager.service.creation import Creation
 from xds.manager.service.explaining import Explaining
 from xds.manager.service.presence import Attendance
 from xds.manager.service.render import Renderer
+from xds.manager.service.requests import Requests
 from xds.manager.service.why import Sockets, Why
 from xds.manager.tokens import new_id, new_token, token_hash
 from xds.registry import intercepts, sessions
@@ -65,6 +66,7 @@ class ManagerService:
                 Methods.REVOKE.handler(_guarded(self._revoke)),
                 Methods.EXPLAIN.handler(_guarded_stream(self._explain)),
                 Methods.WHY.handler(_guarded(self._why)),
+                Methods.REQUESTS.handler(_guarded_stream(self._requests)),
             ]
         )
 
@@ -220,6 +222,11 @@ class ManagerService:
 
     async def _why(self, request: v1.WhyRequest, context: Context) -> v1.WhyReply:
         return await Why(self._manager, self._renderer, self._active(context), self._sockets).run(request)
+
+    async def _requests(self, request: v1.RequestsRequest, context: Context) -> AsyncIterator[v1.RequestsReply]:
+        async with aclosing(Requests(self._manager, self._active(context)).run(request)) as replies:
+            async for reply in replies:
+                yield reply
 
 
 def peer_ip(peer: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from xds.api.byway.manager import v1
 from xds.compile import names
 from xds.manager.core import Manager
+from xds.manager.service.requests import traffic_message
 from xds.registry import sessions
 from xds.registry.conditions import to_flags
 from xds.registry.example import curl_args
@@ -81,6 +82,7 @@ class Renderer:
             curl_args=self._curl_args(intercept),
             mine=mine,
             base_url=self._base_url(intercept),
+            traffic=traffic_message(self._manager.ledger.traffic(intercept.id)) if mine else None,
         )
 
     def _curl_args(self, intercept: Intercept) -> list[str]:

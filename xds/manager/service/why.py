@@ -17,7 +17,7 @@ from xds.manager.counts import Counts
 from xds.manager.service.callers import CallError
 from xds.manager.service.render import Renderer
 from xds.manager.sidecars import AWAITED
-from xds.manager.why import Facts, SidecarFacts, Stage, State, stages
+from xds.manager.why import Facts, LastRequest, SidecarFacts, Stage, State, stages
 from xds.registry.example import curl, describe_request
 from xds.registry.explain import explain
 from xds.registry.intercept import Intercept, Kind
@@ -96,7 +96,16 @@ class Why:
             example=describe_request(example) if example else "",
             curl=self._curl(example, workload, intercept),
             http=_may_be_http(workload, intercept),
+            last=self._last(intercept),
         )
+
+    def _last(self, intercept: Intercept) -> LastRequest | None:
+        traffic = self._manager.ledger.traffic(intercept.id)
+        # Whoever answers what reaches somebody else's laptop, and when, is not everybody's business.
+        if traffic.last is None or intercept.session != self._session.id:
+            return None
+        ago = self._manager.clock.now() - traffic.last.heard
+        return LastRequest(ago, traffic.last.record.served_by, traffic.total)
 
     def _compiled(self, intercept: Intercept, workload: Workload) -> bool:
         """Whether it shows in the resources: its routes bear its id, and so do the names of its clusters."""

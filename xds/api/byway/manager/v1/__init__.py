@@ -30,6 +30,7 @@ __all__ = (
     "GetVersionRequest",
     "Intercept",
     "InterceptProgress",
+    "InterceptedRequest",
     "LeaveInterceptReply",
     "LeaveInterceptRequest",
     "ListInterceptsReply",
@@ -53,6 +54,8 @@ __all__ = (
     "QuitRequest",
     "Rejection",
     "RequestCount",
+    "RequestsReply",
+    "RequestsRequest",
     "Resource",
     "RevokeReply",
     "RevokeRequest",
@@ -69,6 +72,7 @@ __all__ = (
     "Target",
     "TargetState",
     "TargetStateState",
+    "Traffic",
     "Tunnel",
     "TunnelState",
     "TypeState",
@@ -735,8 +739,74 @@ class Intercept(betterproto2.Message):
     Where the workload's first port is reached, for people: `http://127.0.0.1:21081`, without a path.
     """
 
+    traffic: "Traffic | None" = betterproto2.field(23, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The session's own only.
+    """
+
 
 default_message_pool.register_message("byway.manager.v1", "Intercept", Intercept)
+
+
+@dataclass(eq=False, repr=False)
+class InterceptedRequest(betterproto2.Message):
+    """
+    A request that took an intercept's route, as a sidecar told of it.
+    """
+
+    number: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
+    """
+    From 1 on, since the intercept was made or the manager started.
+    """
+
+    started: "float" = betterproto2.field(2, betterproto2.TYPE_DOUBLE)
+    """
+    By the sidecar's clock, seconds since 1970.
+    """
+
+    instance: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+    method: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Empty: one of its own, which Envoy's records have no name for.
+    """
+
+    path: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+
+    protocol: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    HTTP/1.1, HTTP/2, …
+    """
+
+    status: "int" = betterproto2.field(7, betterproto2.TYPE_UINT32)
+    """
+    0: no answer yet or, where it is not open, the client went away before.
+    """
+
+    grpc_status: "int" = betterproto2.field(8, betterproto2.TYPE_INT32)
+    """
+    -1 where it is no gRPC call, or has not ended.
+    """
+
+    duration_seconds: "float" = betterproto2.field(9, betterproto2.TYPE_DOUBLE)
+    """
+    Until the end of the answer or, where it is open, so far.
+    """
+
+    open: "bool" = betterproto2.field(10, betterproto2.TYPE_BOOL)
+
+    served_by: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
+    """
+    laptop, cluster, none (Envoy itself answered); empty: nobody has.
+    """
+
+    seconds_ago: "float" = betterproto2.field(12, betterproto2.TYPE_DOUBLE)
+    """
+    Since it was heard of last.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "InterceptedRequest", InterceptedRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -1163,6 +1233,51 @@ default_message_pool.register_message("byway.manager.v1", "RequestCount", Reques
 
 
 @dataclass(eq=False, repr=False)
+class RequestsReply(betterproto2.Message):
+    intercept_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    workload: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+    requests: "list[InterceptedRequest]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    What has changed since the message before; one that goes on is there again, with the same number, as it goes on.
+    """
+
+    missed: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
+    """
+    Requests that were forgotten before they could be sent, since the message before.
+    """
+
+    traffic: "Traffic | None" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    All that there was so far.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "RequestsReply", RequestsReply)
+
+
+@dataclass(eq=False, repr=False)
+class RequestsRequest(betterproto2.Message):
+    intercept: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The name or the id of one of the session's own intercepts.
+    """
+
+    follow: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+
+    query: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    With what follows the `?` of a path, which may hold secrets.
+    """
+
+
+default_message_pool.register_message("byway.manager.v1", "RequestsRequest", RequestsRequest)
+
+
+@dataclass(eq=False, repr=False)
 class Resource(betterproto2.Message):
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1434,6 +1549,42 @@ class TargetState(betterproto2.Message):
 
 
 default_message_pool.register_message("byway.manager.v1", "TargetState", TargetState)
+
+
+@dataclass(eq=False, repr=False)
+class Traffic(betterproto2.Message):
+    """
+    What there was of an intercept's requests since it was made or the manager started.
+    """
+
+    total: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
+    """
+    Those that are open are in this number alone.
+    """
+
+    statuses: "dict[int, int]" = betterproto2.field(
+        2, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_UINT32, betterproto2.TYPE_UINT64)
+    )
+    """
+    By the status of the answer; 0: the client went away before.
+    """
+
+    served_by: "dict[str, int]" = betterproto2.field(
+        3, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_UINT64)
+    )
+    """
+    By who answered: laptop, cluster, none; empty: nobody did.
+    """
+
+    p50_seconds: "float" = betterproto2.field(4, betterproto2.TYPE_DOUBLE)
+    """
+    Durations that half of the answers, and 99 of 100, took no longer than; within 2.5 %.
+    """
+
+    p99_seconds: "float" = betterproto2.field(5, betterproto2.TYPE_DOUBLE)
+
+
+default_message_pool.register_message("byway.manager.v1", "Traffic", Traffic)
 
 
 @dataclass(eq=False, repr=False)
