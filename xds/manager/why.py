@@ -247,8 +247,8 @@ def _laptop(facts: Facts) -> Stage:
             State.MISSING,
             f"{session.host} is connected, but has no tunnel to any gateway since {since}"
             f"{f' ({tunnel.detail})' if tunnel.detail else ''}; {_meanwhile(facts.intercept)}",
-            "`byway status` there says of each gateway what is wrong; `byway connect --reach direct` does without them, "
-            "where sidecars reach the laptop's address",
+            "`byway status` there says of each gateway what is wrong; `byway connect --reach direct` does without "
+            "them, where sidecars reach the laptop's address",
         )
     return Stage(
         name,
