@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -22,6 +23,8 @@ class EchoService(grpc.GenericRpcHandler):
         self._name = name.encode()
         self.waiting = asyncio.Event()
         self.cancelled = asyncio.Event()
+        self.over: defaultdict[str | bytes, asyncio.Event] = defaultdict(asyncio.Event)
+        """By what a call's `x-call` says: set when the call has ended, however that came."""
 
     def service(self, handler_call_details: Any) -> Any:
         """The handler of a method, whatever its service."""
@@ -38,6 +41,8 @@ class EchoService(grpc.GenericRpcHandler):
 
     async def _begin(self, context: Any) -> None:
         sent = dict(context.invocation_metadata())
+        over = self.over[sent.get("x-call", "")]
+        context.add_done_callback(lambda _: over.set())
         await context.send_initial_metadata((("x-who", self._name.decode()),))
         context.set_trailing_metadata((("x-sent-bin", sent.get("x-data-bin", b"")), ("x-last", "1")))
 

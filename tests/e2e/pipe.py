@@ -2,6 +2,7 @@
 
 client ──▶ sidecar ──▶ app          the ordinary way
 client ──▶ sidecar ──▶ laptop       the way of a request that an intercept takes
+client ──▶ sidecar ──▶ app          the way of such a request while its laptop is away
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.world import Instance, Workload, World
+from demo.world import Instance, Workload, World, free_port
 
 PATIENCE = 10.0
 """Seconds until an end that waits for bytes gives up."""
@@ -175,14 +176,16 @@ class Way:
         return Seen(reached[0] if reached else b"", answer)
 
 
-def added(intercept: bytes) -> tuple[bytes, ...]:
+def added(intercept: bytes, *, away: bool = False) -> tuple[bytes, ...]:
     """What answers to intercepted requests get."""
+    if away:
+        return (b"x-byway-intercept: " + intercept + b"; served-by=cluster",)
     return b"x-byway-intercept: " + intercept + b"; served-by=laptop", b"cache-control: no-store"
 
 
 @contextmanager
 def ways(root: Path) -> Iterator[dict[str, Way]]:
-    """A world with one workload, and both ways through its sidecar."""
+    """A world with one workload, and every way through its sidecar."""
     app, laptop = Server(), Server()
     instance = Instance("shop-1", app=app.port)
     world = World(root, [Workload("shop", [instance])], users=("alice",))
@@ -195,9 +198,12 @@ def ways(root: Path) -> Iterator[dict[str, Way]]:
         alice.connect()
         flags = ("--port", str(laptop.port), "--http-header", "x-user=alice")
         created = alice.json("intercept", "shop", *flags)["intercept"]["id"].encode()
+        other = ("--port", str(free_port()), "--name", "gone", "--http-header", "x-user=gone")
+        gone = alice.json("intercept", "shop", *other)["intercept"]["id"].encode()
         yield {
             "ordinary": Way("ordinary", instance.sidecar, app),
             "intercepted": Way("intercepted", instance.sidecar, laptop, b"X-User: alice", added(created)),
+            "away": Way("away", instance.sidecar, app, b"X-User: gone", added(gone, away=True)),
         }
     finally:
         world.stop()

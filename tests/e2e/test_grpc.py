@@ -16,7 +16,7 @@ import xds.client.channel  # noqa: F401  first: it sets gRPC's environment
 import grpc.aio  # isort: skip
 
 from demo.world import free_port
-from tests.e2e.echo_service import BINARY, DETAILS, OPTIONS
+from tests.e2e.echo_service import BINARY, DETAILS, OPTIONS, EchoService, start
 from tests.e2e.protocol_stage import RPC_PATH, WAYS, Stage, Way, protocol_stage
 from xds.api.byway.manager.v1 import TargetStateState
 
@@ -126,12 +126,78 @@ async def test_a_call_that_is_given_up_is_noticed(stage: Stage, channel: Channel
     assert await call.code() is wanted
 
 
-async def test_a_services_name_is_a_path(stage: Stage) -> None:
+@EACH
+async def test_a_stream_that_is_given_up_half_way_is_noticed(stage: Stage, channel: Channel, way: Way) -> None:
+    over = stage.services[way.who].over[name := os.urandom(8).hex()]
+    call = channel.stream_stream(RPC_PATH + "Chat")(metadata=(*metadata(way), ("x-call", name)), timeout=20)
+    await call.write(b"1")
+    assert await call.read() == way.who.encode() + b":1"
+    assert not over.is_set()
+    call.cancel()
+    await asyncio.wait_for(over.wait(), NOTICED)
+
+
+@EACH
+async def test_a_hundred_megabytes_go_both_ways_in_one_call(stage: Stage, way: Way) -> None:
+    piece = os.urandom(4 << 20)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{stage.port('rpc')}", options=OPTIONS) as made:
+        channel: Channel = made
+        call = channel.stream_stream(RPC_PATH + "Chat")(
+            several([piece] * 25), metadata=metadata(way), timeout=NOTICED * 12
+        )
+        async with asyncio.timeout(NOTICED * 12):
+            count = 0
+            async for each in call:
+                assert each == way.who.encode() + b":" + piece
+                count += 1
+        assert count == 25
+        await check(call, way)
+
+
+@EACH
+async def test_a_services_name_is_a_path(stage: Stage, way: Way) -> None:
     channel: Channel
     async with grpc.aio.insecure_channel(f"127.0.0.1:{stage.port('rpc')}") as channel:
-        for service, who in ((RPC_PATH, b"laptop:"), ("/demo.Echos/", b"app:"), ("/other.Echo/", b"app:")):
-            call = channel.unary_unary(service + "Unary")(b"", metadata=(("x-user", "alice"),), timeout=20)
-            assert await call == who
+        for service, goes in ((RPC_PATH, way), ("/demo.Echos/", WAYS[0]), ("/other.Echo/", WAYS[0])):
+            call = channel.unary_unary(service + "Unary")(b"", metadata=metadata(way), timeout=20)
+            assert await call == goes.who.encode() + b":"
+            await check(call, goes)
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["there", "away"])
+async def test_metadata_are_conditions_of_every_kind(stage: Stage, away: bool) -> None:
+    """Binary metadata are compared as they are on the wire: in base64 without padding."""
+    laptop = EchoService("conditions")
+    server, port, _ = await start(laptop)
+    name = "gone" if away else "there"
+    stage.alice.say(port, TargetStateState.NOT_LISTENING if away else TargetStateState.LISTENING)
+    conditions = [f"x-kind={name}", "x-tenant^=acme-", "x-build~=^v[0-9]+$", "x-data-bin=AAEC", "x-there"]
+    await stage.alice.intercept(f"conditions-{name}", "rpc", port, http_header=conditions)
+    fits: dict[str, str | bytes] = {
+        "x-kind": name,
+        "x-tenant": "acme-eu",
+        "x-build": "v12",
+        "x-data-bin": b"\0\1\2",
+        "x-there": "",
+    }
+    others: dict[str, str | bytes | None] = {
+        "x-kind": "other",
+        "x-tenant": "acm",
+        "x-build": "v12b",
+        "x-data-bin": b"\0\1\3",
+        "x-there": None,
+    }
+    ways = {"": Way("taken", {}, "app" if away else "conditions", "cluster" if away else "laptop")}
+    ways |= dict.fromkeys(others, Way("not taken", {}, "app"))
+    channel: Channel
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{stage.port('rpc')}") as channel:
+        for changed, way in ways.items():
+            sent = {**fits, **({changed: others[changed]} if changed else {})}
+            given = tuple((key, value) for key, value in sent.items() if value is not None)
+            call = channel.unary_unary("/any.Service/Unary")(b"", metadata=given, timeout=20)
+            assert await call == way.who.encode() + b":", changed
+            way.check(list(await call.initial_metadata()))
+    await server.stop(None)
 
 
 async def test_a_refused_call_gets_a_status_that_names_the_intercept(stage: Stage) -> None:

@@ -120,7 +120,7 @@ async def _hang(web: ClientSession, way: Way) -> None:
         raise AssertionError("/hang has answered")
 
 
-@pytest.mark.parametrize("way", WAYS[:2], ids=str)
+@EACH
 async def test_a_hundred_megabytes_go_both_ways_at_once_through_little_memory(
     stage: Stage, web: ClientSession, way: Way
 ) -> None:
