@@ -276,6 +276,10 @@ class World:
         manager.commit(change)
         return key
 
+    def end(self, name: str) -> None:
+        manager = self.manager
+        manager.commit(intercepts.end(manager.state, f"i-{name}", by="ann@lap", text="left"))
+
     def quiesce(self) -> None:
         for _ in range(200):
             answered = [one.answer() for one in self.sidecars]
@@ -325,6 +329,60 @@ def test_a_sidecar_that_refuses_even_a_workload_without_intercepts_takes_nobodys
     world.quiesce()
     assert world.dispositions() == {"good1": "active", "good2": "active", "bad": "rejected"}
     assert odd.refused
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_newcomer_that_refuses_what_the_others_run_is_to_blame_itself(when: str) -> None:
+    world = World()
+    world.connect("one", lambda _: False)
+    world.connect("two", lambda _: False)
+    world.quiesce()
+    if when == "before":
+        world.create("bad1")
+        world.quiesce()
+    odd = world.connect("odd", has_bad)
+    if when == "after":
+        world.create("bad1")
+    world.create("good")
+    world.quiesce()
+    assert world.dispositions() == {"bad1": "active", "good": "active"}
+    assert world.served() == {"bad1", "good"}
+    assert world.manager.blame.newcomer(odd.stream.number)
+    # It is one of them as soon as it runs what they run.
+    world.end("bad1")
+    world.quiesce()
+    assert not world.manager.blame.newcomer(odd.stream.number)
+    world.create("bad2")
+    world.quiesce()
+    assert world.dispositions() == {"good": "active", "bad2": "rejected"}
+
+
+def test_what_every_sidecar_refuses_is_rejected_were_they_all_newcomers() -> None:
+    world = World()
+    world.create("bad")
+    world.create("good")
+    for name in ("one", "two", "odd"):
+        world.connect(name, has_bad)
+    world.quiesce()
+    assert world.dispositions() == {"bad": "rejected", "good": "active"}
+    assert world.served() == {"good"}
+
+
+def test_a_newcomer_that_is_left_alone_counts() -> None:
+    world = World()
+    one = world.connect("one", lambda _: False)
+    world.quiesce()
+    world.create("bad")
+    world.create("good")
+    world.quiesce()
+    world.connect("odd", has_bad)
+    world.quiesce()
+    assert world.dispositions() == {"bad": "active", "good": "active"}
+    world.sidecars.remove(one)
+    world.manager.on_disconnect(one.stream)
+    world.quiesce()
+    assert world.dispositions() == {"bad": "rejected", "good": "active"}
+    assert world.served() == {"good"}
 
 
 def test_without_a_sidecar_nobody_stays_under_suspicion() -> None:

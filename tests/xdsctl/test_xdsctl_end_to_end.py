@@ -232,11 +232,17 @@ def test_after_a_refused_intercept_its_sidecar_is_in_sync_again(world: World, ta
     assert [row[2] for row in table(world, "get", "routes", "frail-1", "--live")[1:]] == ["app"]
 
 
-def test_an_intercept_that_a_newcomer_refuses_is_shown_with_envoys_words(world: World, target: int) -> None:
+def test_a_newcomer_that_refuses_what_others_run_is_nacked_until_nobody_else_is_left(world: World, target: int) -> None:
     world.processes.kill("orders-2-sidecar")
     wait_for_state(world, "orders-2", "NOT CONNECTED")
     with intercepting(world.laptop("alice"), "orders", target, "--http-header", f"x-user~={LARGE}") as intercept:
         start_frail_sidecar(world, ORDERS, ORDERS.instances[1])
+        wait_for_state(world, "orders-2", "NACKED")
+        assert TOO_LARGE.search(shown(world, "status", "orders-2"))
+        assert "is rejected" not in shown(world, "status", "orders")
+        said = str(world.laptop("alice").json("list"))
+        assert "refuses what the others run: " in said
+        world.processes.kill("orders-1-sidecar")
         wait_for(lambda: "is rejected" in shown(world, "status", "orders"), "the rejection")
         words = re.search(
             rf"^Intercept {intercept['id']} \(orders\) of alice@alice-laptop on dev/deployment/orders is rejected:\n"
@@ -247,6 +253,7 @@ def test_an_intercept_that_a_newcomer_refuses_is_shown_with_envoys_words(world: 
         assert words
         assert TOO_LARGE.search(words[1])
         assert "is rejected" not in shown(world, "status", "mixed")
+        world.start_sidecar(ORDERS, ORDERS.instances[0])
         wait_until_synced(world)
     world.processes.stop("orders-2-sidecar")
     world.start_sidecar(ORDERS, ORDERS.instances[1])

@@ -20,6 +20,7 @@ from xds.compile import names
 from xds.compile.workload import compile_workload
 from xds.manager import publish
 from xds.manager import reasons as because
+from xds.manager.blame import Blame
 from xds.manager.clock import Clock
 from xds.manager.convergence import Convergence
 from xds.manager.gateways import Gateways
@@ -77,8 +78,7 @@ class Manager(Observer):
         self.convergence = Convergence()
         self._rollouts: defaultdict[WorkloadId, Rollout] = defaultdict(Rollout)
         self._lingering: defaultdict[WorkloadId, Lingering] = defaultdict(Lingering)
-        self._hopeless: set[tuple[int, str]] = set()
-        """Streams and types of which a sidecar refuses even what has no intercepts: no intercept is to blame."""
+        self.blame = Blame()
         self._unsettled: set[WorkloadId] = set()
         self._owed: list[Callable[[], Change]] = []
         """What could not be stored yet: workloads to review again, and commands to give again."""
@@ -261,7 +261,10 @@ class Manager(Observer):
         if key in self._rollouts and not self.sidecars.connected(key):
             self._rollouts[key].acquit()
             self._publish(key, because.LAST_WENT)
-        self._hopeless = {one for one in self._hopeless if one[0] != stream.number}
+        self.blame.gone(stream.number)
+        text = self.blame.left_alone(self.sidecars.streams(key))
+        if text is not None and key in self._rollouts:
+            self._isolate(key, text)
         self._heard(key)
 
     def on_ack(self, stream: StreamInfo, type_url: str, revision: int) -> None:  # noqa: ARG002  the observer's shape
@@ -270,7 +273,7 @@ class Manager(Observer):
             self._gateways_moved()
             return
         if type_url in HEEDED:
-            self._hopeless.discard((stream.number, type_url))
+            self.blame.acknowledged((stream.number, type_url))
             self._heard(WorkloadId.parse(stream.view.group))
 
     def on_nack(self, stream: StreamInfo, type_url: str, nack: Nack) -> None:
@@ -282,11 +285,13 @@ class Manager(Observer):
         key = WorkloadId.parse(stream.view.group)
         # A refusal of an older state says nothing of what is on its way already.
         if key in self.state.workloads and type_url in AWAITED and nack.revision >= self.sidecars.required(key):
+            who = (stream.number, type_url)
+            others = self.sidecars.streams(key) - {stream.number}
             if not self._rollouts[key].publication():
-                self._hopeless.add((stream.number, type_url))
+                self.blame.refused_nothing(who)
                 self._rollouts[key].acquit()
                 self._publish(key, because.NO_BLAME)
-            elif (stream.number, type_url) not in self._hopeless:
+            elif not self.blame.excused(who) and not self.blame.is_newcomers(who, nack.text, others=others):
                 if self.askers.drop_all(key):
                     # No intercept is to suffer for it, should it have been the twins that were refused.
                     self._publish(key, because.TAKEN_BACK)
@@ -342,7 +347,7 @@ class Manager(Observer):
     def _behind(self, key: WorkloadId, revision: int | None = None) -> bool:
         """Whether some live sidecar runs less than that of a workload, or than its newest state."""
         lags = self.sidecars.lagging(key, revision)
-        return any((lag.stream.number, lag.type_url) not in self._hopeless for lag in lags)
+        return any(not self.blame.excused((lag.stream.number, lag.type_url)) for lag in lags)
 
     def _pending(self, published: Iterable[str]) -> list[str]:
         known = self.state.intercepts

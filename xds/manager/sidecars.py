@@ -95,6 +95,10 @@ class Sidecars:
                 return
             await pulse.wait(seen)
 
+    def streams(self, key: WorkloadId) -> frozenset[int]:
+        """The numbers of a workload's live streams."""
+        return frozenset(self._live.get(key, ()))
+
     def connected(self, key: WorkloadId) -> Mapping[str, StreamInfo]:
         """The live sidecars of a workload by node id."""
         return {stream.view.node: stream for stream in self._live.get(key, {}).values()}

@@ -166,7 +166,9 @@ class Renderer:
             elif lag is None:
                 yield v1.SidecarState(instance=instance, state=v1.SidecarStateState.ACKED)
             elif lag.state is SyncState.NACKED and lag.nack:
-                yield v1.SidecarState(instance=instance, state=v1.SidecarStateState.NACKED, detail=lag.nack.text)
+                newcomer = self._manager.blame.newcomer(lag.stream.number)
+                detail = f"refuses what the others run: {lag.nack.text}" if newcomer else lag.nack.text
+                yield v1.SidecarState(instance=instance, state=v1.SidecarStateState.NACKED, detail=detail)
             else:
                 kind = lag.type_url.rpartition(".")[2]
                 yield v1.SidecarState(
