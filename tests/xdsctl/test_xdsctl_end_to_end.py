@@ -240,8 +240,10 @@ def test_a_newcomer_that_refuses_what_others_run_is_nacked_until_nobody_else_is_
         wait_for_state(world, "orders-2", "NACKED")
         assert TOO_LARGE.search(shown(world, "status", "orders-2"))
         assert "is rejected" not in shown(world, "status", "orders")
-        said = str(world.laptop("alice").json("list"))
-        assert "refuses what the others run: " in said
+        sidecars = world.laptop("alice").json("explain", "orders", "/")["sidecars"]
+        said = {one["instance"]: one["detail"] for one in sidecars}
+        assert said["orders-1"] == ""
+        assert said["orders-2"].startswith("refuses what the others run: ")
         world.processes.kill("orders-1-sidecar")
         wait_for(lambda: "is rejected" in shown(world, "status", "orders"), "the rejection")
         words = re.search(
