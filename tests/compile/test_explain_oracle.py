@@ -25,6 +25,12 @@ ODD_BUT_ROUTED = (
 TOGETHER = {
     ("content-length: 5", "content-length: 5"): False,
     ("content-length: 0", "transfer-encoding: chunked"): False,
+    ("transfer-encoding: ", "transfer-encoding: Chunked"): True,
+    ("transfer-encoding: chunked", "transfer-encoding: chunked"): False,
+    ("content-length: ", "content-length: 5"): False,
+    ("connection: upgrade", "upgrade: websocket", "upgrade: tcp"): False,
+    ("connection: upgrade", "upgrade: ", "upgrade: tcp"): True,
+    ("connection: keep-alive", "connection: upgrade", "upgrade: x"): False,
     ("connection: Upgrade", "upgrade: x"): False,
     ("connection: keep-alive, upgrade", "upgrade: TLS/1.2"): False,
     ("connection: upgrade", "upgrade: "): False,

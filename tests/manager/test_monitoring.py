@@ -55,14 +55,14 @@ async def page(there: Running) -> Page:
 async def test_a_sidecar_is_counted_with_what_it_is_sent_acknowledges_and_refuses(there: Running) -> None:
     before = await page(there)
     assert before["byway_build_info", __version__] == 1
-    assert (before["byway_xds_clients", ""], before["byway_instances", "missing"]) == (0, 1)
+    assert (before["byway_xds_clients", "sidecar"], before["byway_instances", "missing"]) == (0, 1)
     assert before["byway_xds_rejects_total", "rds"] == 0, "it is there before the first"
     ann = await there.connect("ann", present=True)
     async with there.obliging_sidecar(refuses=b"bad-value"):
         await ann.create("good", "x-user=ann")
         await until(lambda: not len(there.manager.convergence))
         first = await page(there)
-        assert (first["byway_xds_clients", ""], first["byway_instances", "connected"]) == (1, 1)
+        assert (first["byway_xds_clients", "sidecar"], first["byway_instances", "connected"]) == (1, 1)
         for kind in ("cds", "eds", "lds", "rds"):
             assert first["byway_xds_pushes_total", kind] >= 1
             assert first["byway_xds_push_bytes_total", kind] > first["byway_xds_pushes_total", kind]
@@ -80,7 +80,7 @@ async def test_a_sidecar_is_counted_with_what_it_is_sent_acknowledges_and_refuse
         assert (second["byway_sessions", "present"], second["byway_sessions", "away"]) == (1, 0)
     server = there.manager.sidecars.server
     await until(lambda: server is not None and not server.clients())
-    assert (await page(there))["byway_xds_clients", ""] == 0
+    assert (await page(there))["byway_xds_clients", "sidecar"] == 0
 
 
 async def test_the_page_is_as_long_with_many_users_and_intercepts_as_with_none(there: Running) -> None:

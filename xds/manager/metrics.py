@@ -117,7 +117,9 @@ class _State(Collector):
     def _sidecars(self) -> Iterator[Metric]:
         server = self._manager.sidecars.server
         streams = server.statistics()["streams"] if server else 0
-        yield GaugeMetricFamily("byway_xds_clients", "Sidecars that are connected.", streams)
+        gateways = len(self._manager.gateways.connected)
+        clients = {"sidecar": max(0, streams - gateways), "gateway": gateways}
+        yield _labelled("byway_xds_clients", "Envoys that are connected.", "kind", clients)
         there = Count(connected=0, missing=0)
         for workload in self._manager.state.workloads.values():
             connected = len(self._manager.sidecars.connected(workload.id))

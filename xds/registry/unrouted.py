@@ -31,7 +31,8 @@ def _body(lines: Sequence[tuple[str, str]]) -> str:
     lengths, codings = _all(lines, "content-length"), _all(lines, "transfer-encoding")
     if codings and lengths:
         return "the sidecar answers 400 to Content-Length together with Transfer-Encoding"
-    if codings and [one.lower() for one in codings] != ["chunked"]:
+    # An empty line adds nothing to another one.
+    if codings and ",".join(filter(None, codings)).lower() != "chunked":
         return "the sidecar answers 501 to a transfer encoding other than chunked"
     if len(lengths) > 1 or any(not _is_length(one) for one in lengths):
         return "the sidecar answers 400 to a Content-Length that is not one number"
@@ -45,7 +46,7 @@ def _is_length(text: str) -> bool:
 def _connection(lines: Sequence[tuple[str, str]]) -> str:
     said = [word.strip(" \t").lower() for value in _all(lines, "connection") for word in value.split(",")]
     upgrades = _all(lines, "upgrade")
-    wanted = ",".join(upgrades).lower()
+    wanted = ",".join(filter(None, upgrades)).lower()
     if upgrades and "upgrade" in said and wanted != "h2c":
         known = {one.lower() for one in UPGRADES}
         return "" if wanted in known else f"the sidecar answers 403 to upgrades other than {', '.join(UPGRADES)}"
