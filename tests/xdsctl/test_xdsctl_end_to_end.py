@@ -19,6 +19,7 @@ import pytest
 
 from demo.processes import wait_for
 from demo.world import BYWAY, Instance, Laptop, Workload, World
+from tests.xdsctl.running import xdsctl as without_state
 from tests.xdsctl.test_xdsctl_cli import completed
 from xds.manager.sidecar import Sidecar
 from xds.paths import StateDir
@@ -337,3 +338,42 @@ def test_nodes_and_resources_are_completed(world: World, monkeypatch: pytest.Mon
 def test_both_versions_are_told(world: World) -> None:
     found = json.loads(shown(world, "version", "-o", "json"))
     assert found["client"] == found["manager"] != ""
+
+
+def identity(world: World, instance: str) -> list[str]:
+    """What makes us a sidecar of the manager."""
+    node = f"dev/deployment/{instance.partition('-')[0]}/{instance}"
+    return ["--node", node, "--token-file", str(world.state / "sidecars" / node / "token")]
+
+
+@pytest.mark.parametrize("transport", [["--delta"], ["--sotw"], ["--sotw", "--per-type"], ["--per-type"]])
+def test_what_a_sidecar_is_meant_to_have_can_be_fetched_as_that_sidecar(world: World, transport: list[str]) -> None:
+    result = without_state("fetch", world.listen, *identity(world, "orders-1"), *transport, "-o", "json")
+    assert (result.code, result.err) == (0, "")
+    for one in json.loads(result.out)["types"]:
+        meant = json.loads(shown(world, "get", one["type"], "orders-1", "-o", "json"))["resources"]
+        assert [each["resource"] for each in one["resources"]] == [each["resource"] for each in meant]
+
+
+def test_another_node_or_no_token_is_refused_to_who_fetches(world: World) -> None:
+    other = ["--node", "dev/deployment/orders/orders-2", *identity(world, "orders-1")[2:]]
+    for arguments in (other, identity(world, "orders-1")[:2]):
+        result = without_state("fetch", world.listen, *arguments)
+        assert result.code == 1
+        assert f"Error: {world.listen} refuses us: " in result.err
+
+
+def test_envoy_takes_what_the_manager_means_a_sidecar_to_have(world: World, target: int) -> None:
+    with intercepting(world.laptop("alice"), "orders", target, "--http-header", "auto"):
+        found = json.loads(shown(world, "validate", "--node", "orders-1", "-o", "json"))
+    (node,) = found["nodes"]
+    assert (node["node"], node["ok"], node["warnings"]) == ("dev/deployment/orders/orders-1", True, [])
+
+
+def test_simulated_sidecars_are_the_instances_whose_tokens_they_show(world: World) -> None:
+    tokens = str(world.state / "sidecars")
+    arguments = ["--workload", "dev/deployment/orders", "--workload", "dev/deployment/mixed", "--tokens", tokens]
+    result = without_state("fleet", world.listen, *arguments, "-n", "9", "--duration", "0.5", "-o", "json")
+    found = json.loads(result.out)
+    assert (result.code, found["in_sync"], found["refused"], found["ends"]) == (0, 9, 0, {})
+    wait_until_synced(world)

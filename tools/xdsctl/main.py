@@ -20,6 +20,7 @@ COMMANDS = {
     "fetch": ("xdsctl.fetch:fetch", "Ask any xDS server, as a client of its."),
     "translate": ("xdsctl.translate:translate", "Compile a file to resources, offline."),
     "validate": ("xdsctl.validate:validate", "Have a real Envoy check resources."),
+    "fleet": ("xdsctl.fleet:fleet", "Simulate many sidecars, for load."),
     "completion": ("xdsctl.completion:completion", "Print the completion script of a shell."),
     "version": ("xdsctl.version:version", "Print the versions."),
 }
