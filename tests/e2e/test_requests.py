@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,9 +20,14 @@ import grpc.aio  # isort: skip
 
 from tests.e2e.api_laptop import ApiLaptop
 from tests.e2e.h2c import Http2
+from tests.e2e.http1 import Connection
 from tests.e2e.protocol_stage import RPC_PATH, WAYS, Stage, Way, protocol_stage
+from tests.e2e.stage import until
 from xds.api.byway.manager import v1
 from xds.api.services import Manager
+from xds.manager.sidecar import Sidecar
+from xds.paths import StateDir
+from xds.registry.workload import WorkloadId
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SOON = 10.0
@@ -227,6 +234,38 @@ async def test_nobody_else_sees_them(stage: Stage) -> None:
                     pass
             assert caught.value.code() is grpc.StatusCode.NOT_FOUND
         assert all(one.traffic is None for one in await intercepts(bob))
+
+
+async def test_a_manager_that_does_not_read_costs_the_sidecar_little_and_requests_nothing(stage: Stage) -> None:
+    """Beyond a bound the sidecar drops records, and every request is answered as ever."""
+    manager = stage.world.processes.children["manager"].pid
+    os.kill(manager, signal.SIGSTOP)
+    try:
+        async with ClientSession(f"http://127.0.0.1:{stage.port('web')}") as web:
+            for _ in range(60):
+                for _ in range(50):
+                    async with web.get(f"/{'long' * 2000}", headers=MATCHED.headers) as answer:
+                        MATCHED.check(answer.headers)
+                if dropped := await logs_dropped(stage):
+                    break
+    finally:
+        os.kill(manager, signal.SIGCONT)
+    assert dropped
+
+    async def again() -> bool:
+        await get(stage, "/again", MATCHED)
+        async with watching(stage.alice, "web") as watched:
+            return any(one.path == "/again" for one in watched.requests.values())
+
+    await until(again, "what is kept goes out, and then there is room for new records")
+
+
+async def logs_dropped(stage: Stage) -> int:
+    sidecar = Sidecar.of(StateDir(stage.world.state), WorkloadId.parse("dev/deployment/web"), "web-1")
+    connection = Connection(*await asyncio.open_unix_connection(sidecar.admin_socket))
+    answer = await connection.request("/stats?filter=logs_dropped", {"connection": "close"})
+    connection.close()
+    return int(answer.body.decode().rpartition(": ")[2])
 
 
 async def intercepts(laptop: ApiLaptop) -> list[v1.Intercept]:

@@ -38,6 +38,12 @@ OTHER = """\
   instances: [{id: cart-1, listen: {http: "127.0.0.1:5"}, app: {http: "127.0.0.1:6"}}]
 """
 
+GATEWAYS = """\
+gateways:
+- {name: gw-1, tunnel: "127.0.0.1:11", sidecars: "127.0.0.1:12"}
+workloads:
+"""
+
 
 def entry(route: str, path: str = "/") -> HttpAccessLogEntry:
     return HttpAccessLogEntry(
@@ -142,6 +148,16 @@ async def test_a_sidecar_may_not_call_itself_another(manager: Running) -> None:
     await sidecar.tell(entry("i-1"))
     with refused(grpc.StatusCode.PERMISSION_DENIED, "not of dev/deployment/cart/cart-1"):
         await sidecar.call
+
+
+async def test_a_gateway_tells_of_no_requests(manager: Running) -> None:
+    manager.change(replace=("workloads:\n", GATEWAYS))
+    manager.standalone.reload()
+    token = (manager.state.gateway("gw-1") / "token").read_text().strip()
+    gateway = Sidecar(manager, token=token, node="gateway/gw-1")
+    await gateway.tell(entry("i-1"))
+    with refused(grpc.StatusCode.PERMISSION_DENIED, "gateway/gw-1 is no sidecar"):
+        await gateway.call
 
 
 async def test_what_a_sidecar_says_of_another_workloads_intercept_is_dropped_and_logged(

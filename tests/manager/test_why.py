@@ -16,7 +16,7 @@ from xds.client.cli.why import why_text
 from xds.manager.counts import Counts, counts
 from xds.manager.recent import Ended
 from xds.manager.service.why import stage_message
-from xds.manager.why import Facts, SidecarFacts, State, stages
+from xds.manager.why import Facts, LastRequest, SidecarFacts, State, stages
 from xds.registry.intercept import Displacement, Disposition, Intercept, InterceptSpec, PortMapping, Target, WhenDown
 from xds.registry.session import Session, TargetHealth, TargetReport, Tunnel
 from xds.registry.workload import WorkloadId
@@ -45,6 +45,18 @@ def targets(health: TargetHealth, detail: str) -> Facts:
 
 STORIES: dict[str, tuple[Facts, str]] = {
     "all is well": (FINE, ""),
+    "the laptop answered": (replace(FINE, last=LastRequest(7.0, "laptop", 3)), ""),
+    "the app answered": (replace(FINE, last=LastRequest(150.0, "cluster", 3)), ""),
+    "nobody could answer": (replace(FINE, last=LastRequest(0.2, "none", 3)), ""),
+    "at a breakpoint": (replace(FINE, last=LastRequest(0.4, "", 3)), ""),
+    "Envoy elsewhere": (
+        replace(
+            FINE,
+            sidecars=(replace(ONE, counts=Counts(obstacle="its admin interface is elsewhere")),),
+            last=LastRequest(7.0, "laptop", 12),
+        ),
+        "",
+    ),
     "no request yet": (replace(FINE, sidecars=(TWO,)), "requests"),
     "revoked": (replace(FINE, ended=Ended(INTERCEPT, "the administrator", "revoked: load test", 40.0)), "registered"),
     "displaced": (

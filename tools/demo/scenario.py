@@ -113,6 +113,8 @@ class Scenario:
         self.stage.step("The same request with and without her header")
         self.ask("/", self.alice.header, FRONTEND, self.laptop_hop(self.alice, alices), PAYMENTS)
         self.ask("/", {}, *CLUSTER)
+        said = self.byway(self.alice, "requests", "orders", "--wait-for", "1")
+        self.stage.expect("laptop" in said, "alice sees her request, and that her laptop answered it")
         return alices
 
     def second_intercept(self, alices: str) -> None:

@@ -4,8 +4,8 @@ The listener has it for ever and its filter goes by the route's metadata, so tha
 come and go. Ordinary requests, and those that a twin answers, have no such metadata and are not told of. The listeners
 behind a hop have no such log: each request is told of once, by the listener that the client connected to.
 
-Envoy keeps a few kilobytes of records while the manager does not take them, and drops what is more: requests never
-wait for the manager. https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/stats
+Envoy keeps a megabyte of records while the manager does not take them (the stream's window in the bootstrap is what
+bounds that), and drops what is more: requests never wait for the manager. https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/stats
 """
 
 from __future__ import annotations
