@@ -36,8 +36,9 @@ DIFFERENCES: Final = {
     "host as its `Host`.",
     "reason": "An empty reason phrase becomes the standard one; all others are kept.",
     "refused": "Envoy answers some requests itself: 400 for a path with `#` or bytes outside ASCII, for a missing Host "
-    "in HTTP/1.1, and for `Content-Length` together with `Transfer-Encoding`; 404 for `OPTIONS *` and CONNECT; 501 for "
-    "transfer encodings other than chunked; 403 for upgrades other than WebSocket, SPDY/3.1 and tcp.",
+    "in HTTP/1.1 or one with characters that no host can have, and for `Content-Length` together with "
+    "`Transfer-Encoding`; 404 for `OPTIONS *`, CONNECT and an empty `X-Forwarded-Proto`; 501 for transfer encodings "
+    "other than chunked; 403 for upgrades other than WebSocket, SPDY/3.1 and tcp.",
     "broken": "Where the app closes the connection without an answer the client gets a 503, and where its answer is "
     "not valid HTTP (`Content-Length` twice) a 502.",
     "early": "Where the app answers before it has the whole request, the answer says `connection: close`.",

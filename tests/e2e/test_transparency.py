@@ -544,6 +544,8 @@ REFUSED = {
         get(b"Content-Length: 3", b"Transfer-Encoding: chunked", method=b"POST", body=b"3\r\nabc\r\n0\r\n\r\n"),
         b"400",
     ),
+    "a host that can't be": (lines(b"GET / HTTP/1.1", b"Host: a b"), b"400"),
+    "an empty forwarded protocol": (get(b"X-Forwarded-Proto: "), b"404"),
     "OPTIONS *": (get(path=b"*", method=b"OPTIONS"), b"404"),
     "CONNECT": (lines(b"CONNECT shop:80 HTTP/1.1", b"Host: shop:80"), b"404"),
     "a transfer encoding": (get(b"Transfer-Encoding: gzip, chunked", method=b"POST", body=b"0\r\n\r\n"), b"501"),

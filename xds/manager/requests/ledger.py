@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from xds.manager.pulse import Pulse
 from xds.manager.requests.records import Record
 from xds.manager.requests.traffic import Traffic
+from xds.registry.intercept import Intercept
 from xds.registry.state import State
 from xds.registry.workload import WorkloadId
 
@@ -49,17 +50,19 @@ class Ledger:
             if intercept is None:
                 continue  # It has ended while the record was on its way.
             if intercept.spec.workload != workload:
-                self._refuse(node, intercept.id)
+                self._refuse(node, intercept)
                 continue
             self.page(intercept.id).traffic.note(node, record, now)
             pages.add(intercept.id)
         for one in pages:
             self._pages[one].pulse.fire()
 
-    def _refuse(self, node: str, intercept: str) -> None:
-        if (node, intercept) not in self._refused:
-            self._refused.add((node, intercept))
-            log.warning("sidecar %s told of a request of intercept %s, which is another workload's", node, intercept)
+    def _refuse(self, node: str, intercept: Intercept) -> None:
+        key = intercept.id
+        if (node, key) not in self._refused:
+            self._refused.add((node, key))
+            fields = {"intercept": key, "session": intercept.session}
+            log.warning("sidecar %s told of a request of intercept %s, another workload's", node, key, extra=fields)
 
     def forget(self, intercept: str) -> None:
         """An intercept has ended."""
