@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from xds.registry.change import Change
 from xds.registry.intercept import Target
 from xds.registry.session import TargetHealth, TargetReport
 from xds.registry.workload import Workload
-from xds.serve.resource import ENDPOINT, LISTENER
+from xds.serve.journal import Bounds, Journal
+from xds.serve.push import Outcome
+from xds.serve.resource import ENDPOINT, LISTENER, ROUTE
 
 TWO = FILE.replace(
     '     app: {{http: "127.0.0.1:3", admin: "127.0.0.1:4"}}}}\n',
@@ -231,3 +234,33 @@ async def test_who_is_not_known_can_not_be_watched(there: Running) -> None:
         assert error.value.code() in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}
     with refused(grpc.StatusCode.NOT_FOUND, "there is no node 'x'"):
         await history(there, "x")
+
+
+async def test_who_watches_and_does_not_read_is_told_how_much_was_lost(there: Running) -> None:
+    server = there.manager.sidecars.server
+    assert server is not None
+    server.journal = Journal(Bounds(events=20))
+    client = await sidecar(there, "orders-1")
+    await until(lambda: all(one.outcome is Outcome.ACKED for one in server.journal.history(NODE)))
+    # A small window, so that what is not read waits at the manager.
+    window = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_535)]
+    async with grpc.aio.insecure_channel(there.address, options=window) as channel:
+        call = Debug.TAP(channel, v1.TapRequest(node=NODE), metadata=bearer(there.admin_token))
+        events = aiter(call)
+        assert (await anext(events)).watching == NODE
+        said = 300
+        for number in range(said):
+            names = [f"{number}-{each}".ljust(250, "x") for each in range(50)]
+            await client.request(LISTENER, unsubscribe=names, nonce="not-from-here")
+        # The stream is none the slower for it: it answers.
+        await client.request_ack(ROUTE, ["dev/deployment/orders/8080"])
+        seen = lost = 0
+        # Beside these there are a request, a response and its acknowledgement.
+        while seen + lost < said + 3:
+            event = await asyncio.wait_for(anext(events), 10)
+            lost += event.lost or 0
+            seen += not event.lost
+        assert lost > 0
+        assert seen + lost == said + 3
+        call.cancel()  # type: ignore[attr-defined]
+    client.close()

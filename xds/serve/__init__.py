@@ -23,11 +23,17 @@ changes within 20 ms go out together. `update` returns a revision, and `xds.lagg
 acknowledged it yet and what they refused: when it is empty, the change is in force everywhere. An `Observer` is told of
 each response, acknowledgement and refusal. A refused resource is never sent again until its content changes.
 
+`update` takes a reason, in words of the caller's own. `xds.journal` has the last pushes to each node with their reasons
+and what became of them, and lets a node be watched live. `ClientStatusService` answers CSDS for other tools.
+
 How it is made, from the inside out: `subscription` (what a client asked for), `watch` with its variants `delta` and
 `sotw` (one type of one stream), `stream` (all types of one stream, and their order), all of them without I/O; `session`
-and `server` around them move bytes. `wire` (upon `protobuf`) reads and writes the bytes, `store` holds the state.
+and `server` around them move bytes. `journal` (upon `push` and `tap`) remembers what was sent. `wire` (upon
+`protobuf`) reads and writes the bytes, `store` holds the state.
 """
 
+from xds.serve.csds import ClientStatusService
+from xds.serve.journal import Bounds, Journal
 from xds.serve.limits import Limits, Refused
 from xds.serve.resource import (
     CLUSTER,
@@ -73,8 +79,11 @@ __all__ = [
     "VIRTUAL_HOST",
     "Ack",
     "Authenticate",
+    "Bounds",
     "Changes",
     "ClientStatus",
+    "ClientStatusService",
+    "Journal",
     "Key",
     "Lag",
     "LastSent",

@@ -127,10 +127,18 @@ def asked(request: SotwRequest | DeltaRequest, size: int, answers: Pushed | None
         nonce=request.nonce,
         version=sotw.version_info if sotw else "",
         size=size,
-        names=names[:MOST_NAMES],
+        names=_kept(names),
         more_names=max(0, len(names) - MOST_NAMES),
-        unsubscribed=delta.unsubscribe[:MOST_NAMES] if delta else (),
+        unsubscribed=_kept(delta.unsubscribe) if delta else (),
         kept=len(delta.initial_versions) if delta else 0,
         after=max(0.0, at - answers.at) if answers is not None else None,
         error=(error.message or f"refused with code {error.code}")[:LONGEST_NACK] if error else "",
     )
+
+
+def _kept(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name[:LONGEST_NAME] for name in names[:MOST_NAMES])
+
+
+LONGEST_NAME = 256
+"""Characters kept of a name that a client says."""
