@@ -22,7 +22,16 @@ class NoEnvoyError(Exception):
 
 def sidecar_bootstrap(values: Mapping[str, str | int]) -> dict[str, Any]:
     """A sidecar's bootstrap: the template with these values in it. Raises KeyError for one that is missing."""
-    template = string.Template(_without_comments(data_file("sidecar.yaml").read_text()))
+    return _filled("sidecar.yaml", values)
+
+
+def gateway_bootstrap(values: Mapping[str, str | int]) -> dict[str, Any]:
+    """A gateway's bootstrap: the template with these values in it. Raises KeyError for one that is missing."""
+    return _filled("gateway.yaml", values)
+
+
+def _filled(file: str, values: Mapping[str, str | int]) -> dict[str, Any]:
+    template = string.Template(_without_comments(data_file(file).read_text()))
     text = template.substitute({key: json.dumps(value) for key, value in values.items()})
     bootstrap: dict[str, Any] = yaml.safe_load(text)
     return bootstrap

@@ -62,7 +62,7 @@ class Sidecar:
         private_dir(self.admin_socket.parent)
         self.admin_socket.unlink(missing_ok=True)
         secret = self.folder / "secret.json"
-        write_private(secret, json.dumps(_secret(token)))
+        write_private(secret, json.dumps(token_reference(token)))
         write_private(self.bootstrap, json.dumps(self._bootstrap(manager, secret), indent=1))
 
     def _bootstrap(self, manager: Address, secret: Path) -> object:
@@ -93,7 +93,7 @@ class Sidecar:
         ]
 
 
-def _secret(token: Path) -> object:
+def token_reference(token: Path) -> object:
     """A file of one secret, for Envoy to watch: what is in it is the name of the token's file."""
     return {
         "resources": [

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "revoke": (f"{HERE}.revoke:revoke", "End anybody's intercept, as an administrator."),
     "manager": (f"{MANAGER}.manager:manager", "Run the manager."),
     "sidecar": (f"{MANAGER}.sidecar:sidecar", "Run an Envoy sidecar for a workload on this machine."),
+    "gateway": (f"{MANAGER}.gateway:gateway", "Run a gateway to laptops that can only call out."),
     "config": (f"{MANAGER}.config:config", "Check and show the manager's configuration."),
     "completion": (f"{HERE}.completion:completion", "Print the completion script of a shell."),
     "version": (f"{HERE}.version:version", "Print the versions."),
@@ -35,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 SECTIONS: dict[str, Sequence[str]] = {
     "Session": ("connect", "status", "quit", "extend"),
     "Intercepts": ("list", "intercept", "explain", "why", "requests", "leave", "revoke"),
-    "Control plane": ("manager", "sidecar", "config"),
+    "Control plane": ("manager", "sidecar", "gateway", "config"),
     "Other": ("completion", "version"),
 }
 

@@ -60,7 +60,7 @@ def sidecar(
     """
     one = Sidecar.of(state, workload, instance)
     try:
-        one.write(address or _running_manager(state), token_file)
+        one.write(address or running_manager(state), token_file)
         command = one.command(concurrency=concurrency, log_level=log_level)
     except (SidecarError, OSError) as error:
         raise click.ClickException(str(error)) from error
@@ -68,7 +68,8 @@ def sidecar(
     os.execv(command[0], command)  # noqa: S606  no shell is what is wanted
 
 
-def _running_manager(state: StateDir) -> Address:
+def running_manager(state: StateDir) -> Address:
+    """The manager that runs with a state directory. Raises SidecarError."""
     try:
         host, _, port = state.address.read_text().strip().rpartition(":")
         return Address(host.strip("[]"), int(port))
