@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Any
 
 from xds.api.byway.manager import v1
@@ -90,7 +91,7 @@ class Attendance:
                 present=True,
                 targets=targets,
                 now=now,
-                tunnel=_said(word.tunnel) if word.tunnel else None,
+                tunnel=self._steady(_said(word.tunnel), now) if word.tunnel else None,
             )
         )
         manager.attended[self._key] = word.epoch
@@ -99,10 +100,22 @@ class Attendance:
             manager.mailboxes[self._key].pulse.fire()
         manager.commit(sessions.activity(manager.state, self._key, now - max(0.0, word.idle_seconds)))
 
+    def _steady(self, tunnel: Tunnel, now: float) -> Tunnel:
+        """A tunnel as it may be used: one that comes and goes has to hold for a while first."""
+        flapping = self._manager.flapping[self._key]
+        holds = flapping.look(up=bool(tunnel.up), now=now)
+        if not holds:
+            return tunnel
+        # No countdown: each number would be another state of the session.
+        detail = f"it was lost {flapping.losses} times of late, and is used again when it has held for a few seconds"
+        return replace(tunnel, up=frozenset(), detail=detail)
+
     def _away(self) -> None:
         manager = self._manager
         if manager.closing:
             return
+        if self._key in manager.flapping:
+            manager.flapping[self._key].look(up=False, now=manager.clock.now())
         with suppress(errors.RegistryError):
             manager.commit(
                 sessions.presence(
