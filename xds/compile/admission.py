@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import timedelta
+from functools import lru_cache
 
 from envoy_data_plane.envoy.config.core.v3 import HttpUri
-from envoy_data_plane.envoy.config.rbac.v3 import Permission, Policy, Principal, PrincipalSet
+from envoy_data_plane.envoy.config.rbac.v3 import Permission, Principal
 from envoy_data_plane.envoy.config.rbac.v3 import Rbac as Rules
 from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher, RouteMatch, RouteMatchConnectMatcher
 from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import (
@@ -23,12 +24,12 @@ from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import (
     RemoteJwks,
     RequirementRule,
 )
-from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac, RbacPerRoute
+from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
-from envoy_data_plane.google.protobuf import Any
 
-from xds.compile.encode import pack
+from xds.compile import wire
+from xds.compile.encode import encode, pack
 
 ISSUER = "byway"
 AUDIENCE = "byway-tunnel"
@@ -38,6 +39,7 @@ NAMESPACES = "x-byway-ns"
 """The header with the namespaces that the user may call into, separated by blanks, `*` for all: the token's `ns`."""
 
 _LIST = "tunnels"
+_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute"
 _KEYS_FOR = timedelta(seconds=5)
 """How long Envoy goes on with the keys it has before it asks again: a new key signs much later than it is shown."""
 
@@ -71,12 +73,26 @@ def admitting() -> list[HttpFilter]:
     ]
 
 
-def listed(tunnels: Collection[str]) -> dict[str, Any]:
-    """`typed_per_filter_config` of a route configuration: the tunnels that may be there."""
-    if not tunnels:
-        return {_LIST: pack(RbacPerRoute(rbac=Rbac(rules=Rules())))}
-    each = [
-        Principal(header=HeaderMatcher(name=NODE, string_match=StringMatcher(exact=one))) for one in sorted(tunnels)
-    ]
-    policy = Policy(permissions=[Permission(any=True)], principals=[Principal(or_ids=PrincipalSet(ids=each))])
-    return {_LIST: pack(RbacPerRoute(rbac=Rbac(rules=Rules(policies={_LIST: policy}))))}
+def listed(tunnels: Collection[str]) -> bytes:
+    """The field `typed_per_filter_config` of a route configuration: the tunnels that may be there.
+
+    typed_per_filter_config = 16 {key = 1, value = 2 Any {type_url = 1, value = 2 RBACPerRoute}}
+    RBACPerRoute {rbac = 2 RBAC {rules = 1 {policies = 2 {key = 1, value = 2 Policy}}}}
+    Policy {permissions = 1, principals = 2}: any of its principals will do. Without a policy nobody is admitted.
+    """
+    rules = b""
+    if tunnels:
+        policy = wire.field(1, _anything()) + wire.repeated(2, map(_named, sorted(tunnels)))
+        rules = wire.field(2, wire.text(1, _LIST) + wire.field(2, policy))
+    per_route = wire.field(2, wire.field(1, rules))
+    return wire.field(16, wire.text(1, _LIST) + wire.field(2, wire.text(1, _PER_ROUTE) + wire.field(2, per_route)))
+
+
+@lru_cache(maxsize=1)
+def _anything() -> bytes:
+    return encode(Permission(any=True))
+
+
+@lru_cache(maxsize=65536)
+def _named(tunnel: str) -> bytes:
+    return encode(Principal(header=HeaderMatcher(name=NODE, string_match=StringMatcher(exact=tunnel))))

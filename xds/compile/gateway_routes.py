@@ -128,9 +128,7 @@ def _nowhere() -> tuple[bytes, ...]:
 def to_laptops(tunnels: Collection[str], workloads: Sequence[Workload]) -> bytes:
     """The RouteConfiguration of what laptops ask for."""
     # Sessions come and go, and workloads hardly ever: messages that follow each other are read as one.
-    return _known(tuple((one.id, one.ports) for one in workloads)) + encode(
-        RouteConfiguration(typed_per_filter_config=listed(tunnels))
-    )
+    return _known(tuple((one.id, one.ports) for one in workloads)) + listed(tunnels)
 
 
 @lru_cache(maxsize=4)
