@@ -48,6 +48,9 @@ PAIRS ?= 100000
 soak-explain: install ## explain beside a real Envoy on PAIRS random states and requests (default 100000; SEED repeats them)
 	@PYTHONPATH=.:tools $(BIN)/python -m tests.compile.soak $(PAIRS) $(SEED)
 
+bench: install ## measure what is promised of speed, and write bench.json (ARGS=--quick)
+	@PYTHONPATH=tools:. $(BIN)/python -m bench $(ARGS)
+
 lint: install ## ruff, mypy --strict and the direction of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
