@@ -260,6 +260,9 @@ class World:
     def lagging(self, group: str, revision: int, types: Iterable[str]) -> list[Lag]:
         return [lag for one in self.sidecars for lag in one.lag()]
 
+    def lag(self, group: str, stream: int, revision: int, types: Iterable[str]) -> list[Lag]:
+        return [one for one in self.lagging(group, revision, types) if one.stream.number == stream]
+
     def connect(self, instance: str, refuses: Callable[[bytes], bool], kind: str = ROUTE) -> Sidecar:
         view = View(str(ORDERS), names.node(ORDERS, instance))
         stream = StreamInfo(len(self.sidecars) + 1, view, view.node, "envoy/1", "peer", Variant.DELTA, True, 0.0)

@@ -23,6 +23,7 @@ from xds.manager import reasons as because
 from xds.manager.blame import Blame
 from xds.manager.clock import Clock
 from xds.manager.convergence import Convergence
+from xds.manager.flapping import Flapping
 from xds.manager.gateways import Gateways
 from xds.manager.linger import Lingering
 from xds.manager.logs import fields_of, log_events
@@ -68,6 +69,8 @@ class Manager(Observer):
         self.mailboxes: defaultdict[str, Mailbox] = defaultdict(Mailbox)
         self.attended: dict[str, int] = {}
         """Sessions whose laptop has spoken since the start and not hung up, with the epoch that it spoke of."""
+        self.flapping: defaultdict[str, Flapping] = defaultdict(Flapping)
+        """By session with a tunnel, whether that may be used yet."""
         self.obituaries = Obituaries()
         self.askers = Askers()
         self.ledger = Ledger(self.state)
@@ -111,7 +114,8 @@ class Manager(Observer):
             self.sidecars.expel(nodes)
         # They are on the way to what sidecars are about to be given.
         if gateways_too:
-            self.gateways.publish(self.state, "; ".join(sorted(set(why.values()))))
+            reason = "; ".join(sorted(set(why.values())))
+            self.gateways.publish(self.state, reason, now=self.clock.now())
         for key in change.dirty:
             self._publish(key, why[key])
         self._tell(change)
@@ -149,7 +153,7 @@ class Manager(Observer):
 
     def change_gateways(self, gateways: Iterable[Gateway]) -> None:
         """These are the gateways from now on; sidecars and laptops hear of them."""
-        if self.gateways.configure(gateways, self.state, because.GATEWAYS):
+        if self.gateways.configure(gateways, self.state, because.GATEWAYS, now=self.clock.now()):
             for key in self.state.workloads:
                 self._publish(key, because.GATEWAYS)
             for mailbox in self.mailboxes.values():
@@ -158,7 +162,7 @@ class Manager(Observer):
     def load(self, change: Change) -> None:
         """Take over what was stored before; nothing is stored again, nobody is told."""
         self.state.apply(change)
-        self.gateways.publish(self.state, because.STARTED)
+        self.gateways.publish(self.state, because.STARTED, now=self.clock.now())
         for key in change.dirty:
             rollout = self._rollouts[key]
             here = self.state.of_workload(key)
@@ -215,6 +219,8 @@ class Manager(Observer):
         now = self.clock.now()
         for key in [key for key, lingering in self._lingering.items() if lingering.due(now)]:
             self._publish(key, because.LINGERED)
+        if self.gateways.due(now):
+            self.gateways.publish(self.state, because.LINGERED, now=now)
 
     def _tell(self, change: Change) -> None:
         sessions = set(change.sessions) | {one.session for one in change.intercepts.values() if one}
@@ -234,6 +240,7 @@ class Manager(Observer):
             if session not in self.state.sessions:
                 # Whoever attends it holds the box and empties it; nobody else ever will.
                 del self.mailboxes[session]
+                self.flapping.pop(session, None)
 
     def tell(self, session: str, told: Message) -> None:
         """Leave a message for a session's user."""
@@ -307,6 +314,7 @@ class Manager(Observer):
 
     def _gateways_moved(self) -> None:
         """Look again at what may have waited for the gateways alone."""
+        self.gateways.progress.fire()
         if not self.gateways.behind():
             for key in {self.state.intercepts[one].spec.workload for one in self._pending(self.state.intercepts)}:
                 self._heard(key)
@@ -321,9 +329,11 @@ class Manager(Observer):
         if key not in self.state.workloads:
             return
         rollout = self._rollouts[key]
+        published = rollout.publication()
+        if not self._pending(published) and rollout.steady and key not in self._unsettled:
+            return
         if self._behind(key):
             return
-        published = rollout.publication()
         if self.sidecars.connected(key):
             rollout.acknowledged()
         try:
@@ -346,8 +356,9 @@ class Manager(Observer):
 
     def _behind(self, key: WorkloadId, revision: int | None = None) -> bool:
         """Whether some live sidecar runs less than that of a workload, or than its newest state."""
-        lags = self.sidecars.lagging(key, revision)
-        return any(not self.blame.excused((lag.stream.number, lag.type_url)) for lag in lags)
+        return self.sidecars.behind(
+            key, revision, excused=lambda lag: self.blame.excused((lag.stream.number, lag.type_url))
+        )
 
     def _pending(self, published: Iterable[str]) -> list[str]:
         known = self.state.intercepts

@@ -8,13 +8,17 @@ then the app.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from xds.compile import names
 from xds.compile.gateway import GatewayState, compile_gateways
 from xds.compile.gateway_routes import Passage
 from xds.manager import publish
+from xds.manager.linger import LINGER
+from xds.manager.pulse import Pulse
 from xds.registry.change import Change
 from xds.registry.gateway import Gateway
 from xds.registry.session import Session
@@ -33,24 +37,49 @@ class Gateways:
         self.all: tuple[Gateway, ...] = ()
         self.server: XdsServer | None = None
         self._store = store
+        self.progress = Pulse()
+        self._passages: dict[tuple[str, int], Passage] = {}
+        self._leaving: dict[tuple[str, int], tuple[Passage, float]] = {}
         self._live: dict[int, StreamInfo] = {}
         self._required = 0
 
-    def configure(self, gateways: Iterable[Gateway], state: State, reason: str) -> bool:
+    def configure(self, gateways: Iterable[Gateway], state: State, reason: str, *, now: float) -> bool:
         """These are the gateways from now on. Says whether that is news."""
         before, self.all = self.all, tuple(gateways)
         if self.all == before:
             return False
         left = {one.name for one in before} - {one.name for one in self.all}
         publish.drop_nodes(self._store, [names.gateway_node(one) for one in sorted(left)], reason)
-        self.publish(state, reason)
+        self.publish(state, reason, now=now)
         return True
 
-    def publish(self, state: State, reason: str) -> None:
-        """Give the gateways what follows from the registry's state."""
+    def publish(self, state: State, reason: str, *, now: float) -> None:
+        """Give the gateways what follows from the registry's state, and what followed until a moment ago.
+
+        Gateways hear before the sidecars do, whose requests would find their passage gone.
+        """
         if self.all:
-            compiled = compile_gateways(_wanted(state, self.all))
+            passages = _passages(state)
+            gone = {key: (one, now + LINGER) for key, one in self._passages.items() if key not in passages}
+            known = {**self._leaving, **gone}.items()
+            self._leaving = {key: (one, until) for key, (one, until) in known if key not in passages and until > now}
+            self._passages = passages
+            compiled = compile_gateways(self._wanted(state))
             self._required = publish.put_gateways(self._store, compiled, reason)
+
+    def due(self, now: float) -> bool:
+        """Whether a passage has been kept for long enough."""
+        return any(until <= now for _, until in self._leaving.values())
+
+    def _wanted(self, state: State) -> GatewayState:
+        passages = [*self._passages.values(), *(one for one, _ in self._leaving.values())]
+        passages.sort(key=lambda one: (one.intercept.sequence, one.intercept.id, one.port))
+        return GatewayState(
+            self.all,
+            tuple(passages),
+            frozenset(filter(None, map(_node, state.sessions.values()))),
+            tuple(state.workloads[key] for key in sorted(state.workloads)),
+        )
 
     def concerned(self, state: State, change: Change) -> bool:
         """Whether gateways have to hear of a change, which is not applied yet."""
@@ -59,6 +88,13 @@ class Gateways:
             or change.workloads
             or any(_node(state.sessions.get(key)) != _node(new) for key, new in change.sessions.items())
         )
+
+    async def in_force(self, *, seconds: float) -> None:
+        """Wait until the connected gateways have what they are to be given now, or until the time is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.behind():
+                    await self.progress.wait(self.progress.count)
 
     def came(self, stream: StreamInfo) -> None:
         """A gateway connected."""
@@ -89,19 +125,13 @@ def _node(session: Session | None) -> str:
     return session.node if session is not None and session.daemon else ""
 
 
-def _wanted(state: State, gateways: tuple[Gateway, ...]) -> GatewayState:
-    passages = [
-        Passage(intercept, mapping.port, mapping.target, session.node)
+def _passages(state: State) -> dict[tuple[str, int], Passage]:
+    """By intercept and port, the ways to laptops that have tunnels."""
+    return {
+        (intercept.id, mapping.port): Passage(intercept, mapping.port, mapping.target, session.node)
         for intercept in state.intercepts.values()
         if intercept.disposition.routed
         and (session := state.session(intercept.session)).daemon
         and session.tunnel is not None
         for mapping in intercept.spec.ports
-    ]
-    passages.sort(key=lambda one: (one.intercept.sequence, one.intercept.id, one.port))
-    return GatewayState(
-        gateways,
-        tuple(passages),
-        frozenset(filter(None, map(_node, state.sessions.values()))),
-        tuple(state.workloads[key] for key in sorted(state.workloads)),
-    )
+    }

@@ -35,6 +35,11 @@ class Rollout:
         """What every live sidecar has acknowledged."""
         return frozenset(self._proven)
 
+    @property
+    def steady(self) -> bool:
+        """Whether an acknowledgement of the publication would be no news."""
+        return self._suspects is None and self._proven == set(self._wanted)
+
     def want(self, ids: Iterable[str]) -> None:
         """What is to be routed from now on, the oldest first.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain, islice
 
 import grpc
 
@@ -31,6 +33,8 @@ class Sidecars:
         self.progress: defaultdict[WorkloadId, Pulse] = defaultdict(Pulse)
         self._live: defaultdict[WorkloadId, dict[int, StreamInfo]] = defaultdict(dict)
         self._required: dict[WorkloadId, int] = {}
+        self._suspects: dict[WorkloadId, int] = {}
+        """By workload, the stream that was the last to be found behind."""
 
     def came(self, stream: StreamInfo) -> WorkloadId:
         """A sidecar connected; says of which workload."""
@@ -57,6 +61,7 @@ class Sidecars:
     def forget(self, key: WorkloadId) -> None:
         """A workload is gone."""
         self._required.pop(key, None)
+        self._suspects.pop(key, None)
 
     def expel(self, nodes: Iterable[str]) -> None:
         """These nodes are none any more: end their streams."""
@@ -70,7 +75,25 @@ class Sidecars:
         if self.server is None:
             return []
         lags = self.server.lagging(str(key), self.required(key) if revision is None else revision, HEEDED)
-        return [lag for lag in lags if lag.type_url in AWAITED or lag.state is not SyncState.NACKED]
+        return list(filter(_counts, lags))
+
+    def behind(self, key: WorkloadId, revision: int | None = None, *, excused: Callable[[Lag], bool]) -> bool:
+        """Whether some live sidecar runs less than that of a workload, or than its newest state.
+
+        Who was found to be behind is looked at first the next time, and then those after it: with a thousand sidecars
+        that acknowledge one after the other, looking at all of them each time would be a million looks.
+        """
+        if self.server is None:
+            return False
+        group, due = str(key), self.required(key) if revision is None else revision
+        numbers = list(self._live.get(key, ()))
+        start = bisect_left(numbers, self._suspects.get(key, 0))
+        for number in chain(islice(numbers, start, None), islice(numbers, start)):
+            lags = self.server.lag(group, number, due, HEEDED)
+            if any(_counts(lag) and not excused(lag) for lag in lags):
+                self._suspects[key] = number
+                return True
+        return False
 
     async def in_force(self, keys: Iterable[WorkloadId], *, seconds: float) -> bool:
         """Wait until every live sidecar of these workloads has acknowledged what is published now.
@@ -102,3 +125,7 @@ class Sidecars:
     def connected(self, key: WorkloadId) -> Mapping[str, StreamInfo]:
         """The live sidecars of a workload by node id."""
         return {stream.view.node: stream for stream in self._live.get(key, {}).values()}
+
+
+def _counts(lag: Lag) -> bool:
+    return lag.type_url in AWAITED or lag.state is not SyncState.NACKED

@@ -141,6 +141,11 @@ class XdsServer:
         sessions = self._groups.get(group, {}).values()
         return [lag for session in sessions for lag in session.stream.lag(revision, wanted)]
 
+    def lag(self, group: str, stream: int, revision: int, types: Iterable[str] = (CLUSTER, ROUTE)) -> list[Lag]:
+        """As `lagging`, of one stream of this group by its number; empty where there is no such stream."""
+        session = self._groups.get(group, {}).get(stream)
+        return session.stream.lag(revision, types) if session is not None else []
+
     def statistics(self) -> dict[str, int]:
         """Counts of what runs: calls (admitted or not), streams, the store's watchers, groups that changes pace."""
         return {

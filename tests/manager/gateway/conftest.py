@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import shutil
 import socket
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import pytest_asyncio
 
 from tests.manager.running import Running, running
 from xds.paths import StateDir
@@ -28,26 +24,15 @@ workloads:
 """
 
 
-@contextmanager
-def reserved_addresses(count: int) -> Iterator[list[str]]:
-    """Addresses that nobody else is given until the end of the block, and on which Envoy can listen: it asks for
-    SO_REUSEPORT as these do, and they listen to nothing."""
-    with ExitStack() as stack:
-        found = []
-        for _ in range(count):
-            holder = stack.enter_context(socket.socket())
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            holder.bind(("127.0.0.1", 0))
-            found.append(f"127.0.0.1:{holder.getsockname()[1]}")
-        yield found
-
-
-def quiet_port() -> int:
-    """A free port that the system gives to nobody by itself, so that it is free a while later, too."""
-    while True:
-        with socket.socket() as holder, suppress(OSError):
-            holder.bind(("127.0.0.1", random.randrange(20000, 30000)))
-            return int(holder.getsockname()[1])
+def free_addresses(count: int) -> list[str]:
+    """Different ones: all are bound at once."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    found = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    return found
 
 
 class Gateway:
@@ -108,22 +93,20 @@ async def gateway(state: StateDir, tunnel: str, sidecars: str, *, manager: str =
         await process.wait()
 
 
-def _short_folder() -> Path:
-    """The paths of sockets are limited."""
-    return Path(tempfile.mkdtemp(prefix="byway-gw-"))
-
-
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    path = _short_folder()
+def folder() -> Any:
+    """A short one: the paths of sockets are limited."""
+    import shutil
+    import tempfile
+
+    path = Path(tempfile.mkdtemp(prefix="byway-gw-"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture
-def addresses() -> Iterator[list[str]]:
-    with reserved_addresses(2) as found:
-        yield found
+async def addresses() -> list[str]:
+    return free_addresses(2)
 
 
 @pytest.fixture
@@ -132,22 +115,6 @@ async def there(folder: Path, addresses: list[str]) -> AsyncIterator[Running]:
         manager.change(replace=("workloads:\n", GATEWAYS.format(*addresses)))
         manager.standalone.reload()
         yield manager
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def everywhere() -> AsyncIterator[tuple[Running, Gateway]]:
-    """A manager and a gateway for all tests of a module, which leave both as they are."""
-    path = _short_folder()
-    try:
-        with reserved_addresses(2) as found:
-            async with running(path) as manager:
-                manager.change(replace=("workloads:\n", GATEWAYS.format(*found)))
-                manager.standalone.reload()
-                async with gateway(manager.state, *found) as one:
-                    await one.until(one.listening, "the gateway listens")
-                    yield manager, one
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture

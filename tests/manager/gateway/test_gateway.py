@@ -1,4 +1,4 @@
-"""`byway gateway` with a real Envoy and a real manager: keys and certificates that change, and how it ends."""
+"""`byway gateway` with a real Envoy and a real manager: who is let in, by which keys, and how it ends."""
 
 from __future__ import annotations
 
@@ -10,18 +10,106 @@ import stat
 import subprocess
 import sys
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.manager.gateway.conftest import GATEWAYS, Gateway, gateway, quiet_port
-from tests.manager.gateway.sessions import asked, connected, tunnel
+from tests.manager.gateway.conftest import GATEWAYS, Gateway, free_addresses, gateway
+from tests.manager.gateway.hand import Carrier, answer, carrier, handshake
 from tests.manager.running import FILE, Running, running, until
 from xds.api.byway.manager import v1
+from xds.api.rpc import bearer
+from xds.api.services import Manager
 from xds.manager.gateway.keys import Keys
 from xds.manager.identity.rotation import LEAD, PERIOD
+
+DAEMON = "0123abcd"
+
+
+async def tunnel(there: Running, user: str = "ann", daemon: str = DAEMON) -> v1.Tunnel:
+    """A session's offer."""
+    request = v1.ConnectRequest(host="lap", daemon=daemon)
+    reply = await Manager.CONNECT(there.channel, request, metadata=bearer(there.user_token(user)))
+    assert reply.tunnel is not None
+    return reply.tunnel
+
+
+async def asked(one: Gateway, offer: v1.Tunnel, token: str) -> int:
+    """The status that the gateway answers to a carrier with this token."""
+    async with carrier(one.tunnel, offer.ca.encode()) as way:
+        return await way.ask(token)
+
+
+@asynccontextmanager
+async def connected(one: Gateway, offer: v1.Tunnel) -> AsyncIterator[Carrier]:
+    """A tunnel that is up."""
+
+    async def lets_in() -> bool:
+        return await asked(one, offer, offer.token) == 200
+
+    await one.until(lets_in, "the gateway knows the session")
+    async with carrier(one.tunnel, offer.ca.encode()) as way:
+        assert await way.ask(offer.token) == 200
+        way.write(handshake(offer.node, offer.token))
+        assert await answer(way.bytes) == 200
+        yield way
+
+
+def forged(there: Running, offer: v1.Tunnel, *, key: ec.EllipticCurvePrivateKey | None = None, **claims: object) -> str:
+    """A token with other claims, signed by the manager's key or by another one."""
+    (signing,) = there.standalone.identity.keys._keys
+    whole = {"iss": "byway", "aud": "byway-tunnel", "sub": offer.node, "ns": "*", "exp": int(time.time()) + 300}
+    return jwt.encode(whole | claims, key or signing.private, algorithm="ES256", headers={"kid": signing.id})
+
+
+class TestWhoIsLetIn:
+    async def test_a_session_with_its_token_gets_a_tunnel(self, there: Running, one: Gateway) -> None:
+        offer = await tunnel(there)
+        async with connected(one, offer):
+            pass
+
+    async def test_nobody_else_does(self, there: Running, one: Gateway) -> None:
+        offer, other = await tunnel(there), await tunnel(there, "bob")
+        stranger = ec.generate_private_key(ec.SECP256R1())
+        async with connected(one, offer), connected(one, other):
+            refused = {
+                "none": "",
+                "garbage": "a.b.c",
+                "expired": forged(there, offer, exp=int(time.time()) - 3600),
+                "another issuer": forged(there, offer, iss="somebody"),
+                "another audience": forged(there, offer, aud="something"),
+                "another key": forged(there, offer, key=stranger),
+                "no node": forged(there, offer, sub=""),
+                "unknown node": forged(there, offer, sub=f"{offer.node}9"),
+            }
+            statuses = {why: await asked(one, offer, token) for why, token in refused.items()}
+        assert set(statuses.values()) <= {401, 403}, statuses
+        assert statuses["none"] == statuses["expired"] == statuses["another key"] == 401
+
+    async def test_a_token_is_good_for_its_own_node_alone(self, there: Running, one: Gateway) -> None:
+        offer, other = await tunnel(there), await tunnel(there, "bob")
+        async with connected(one, other), connected(one, offer), carrier(one.tunnel, offer.ca.encode()) as way:
+            assert await way.ask(offer.token) == 200
+            way.write(handshake(other.node, offer.token))
+            assert await answer(way.bytes) == 403
+        async with connected(one, offer), carrier(one.tunnel, offer.ca.encode()) as way:
+            assert await way.ask(offer.token) == 200
+            way.write(handshake(offer.node, offer.token, cluster="u.everybody"))
+            assert await answer(way.bytes) == 403
+
+    async def test_who_comes_past_the_carrier_needs_a_token_all_the_same(self, there: Running, one: Gateway) -> None:
+        offer = await tunnel(there)
+        found = next(line for line in (await one.admin("/listeners")).splitlines() if line.startswith("accept::"))
+        host, _, port = found.removeprefix("accept::").rpartition(":")
+        for token in ("", forged(there, offer, exp=int(time.time()) - 3600)):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(handshake(offer.node, token))
+            assert await answer(reader) in {401, 403}
+            writer.close()
 
 
 class TestKeys:
@@ -37,7 +125,7 @@ class TestKeys:
             assert await asked(one, offer, offer.token) == 200
 
     async def test_a_manager_that_restarts_disturbs_no_tunnel(self, folder: Path, addresses: list[str]) -> None:
-        listen = f"127.0.0.1:{quiet_port()}"
+        (listen,) = free_addresses(1)
         text = FILE.format(settings="{}").replace("workloads:\n", GATEWAYS.format(*addresses))
         (folder / "byway.yaml").write_text(text.replace("listen: 127.0.0.1:0", f"listen: {listen}"))
         async with AsyncExitStack() as stack:
@@ -105,6 +193,17 @@ class TestCertificates:
             assert way.open
             assert await asked(one, offer, offer.token) == 200
 
+    async def test_no_key_is_in_envoys_dumps_or_on_its_command_line(self, there: Running, one: Gateway) -> None:
+        dump = await one.admin("/config_dump?include_eds")
+        token = (there.state.gateway("gw-1") / "token").read_text().strip()
+        assert "PRIVATE KEY" not in dump
+        assert token not in dump
+        for line in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                assert token.encode() not in line.read_bytes()
+            except OSError:
+                continue
+
 
 async def _served(one: Gateway) -> bytes:
     import ssl
@@ -120,6 +219,10 @@ async def _served(one: Gateway) -> bytes:
 
 
 class TestProcess:
+    async def test_its_sockets_are_its_owners_alone(self, there: Running, one: Gateway) -> None:
+        for path in (there.state.gateway_admin_socket("gw-1"), there.state.gateway_keys_socket("gw-1")):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     async def test_it_drains_and_ends_cleanly(self, there: Running, one: Gateway, number: signal.Signals) -> None:
         envoy = _child(one.process.pid)

@@ -30,6 +30,8 @@ from xds.registry.user_key import key_value
 
 IN_FORCE = 2.0
 """Seconds to wait until no sidecar sends anything to a laptop that left; one that is stuck doesn't hold up its user."""
+ADMITTED = 1.0
+"""Seconds to wait until the gateways admit a new tunnel; one that is stuck doesn't hold up its user."""
 HOST_LIMIT = 100
 DAEMON = re.compile("([0-9a-f]{8,32})?")
 REASON_LIMIT = 300
@@ -113,6 +115,9 @@ class ManagerService:
                 Session(key, user, host or "unknown", token_hash(token), address, last_activity=now, daemon=daemon),
             )
         self._manager.commit(change, peer=context.peer())
+        if daemon:
+            # A gateway that has not heard of the tunnel yet would refuse it, and cost the laptop a pause.
+            await self._manager.gateways.in_force(seconds=ADMITTED)
         session = self._manager.state.session(key)
         tunnel, _ = self._tunnels.offer(session)
         return v1.ConnectReply(
