@@ -24,8 +24,9 @@ HEARTBEAT = 0.3
 class ApiLaptop:
     """One user's session. Use it as an asynchronous context manager."""
 
-    def __init__(self, world: World, user: str) -> None:
+    def __init__(self, world: World, user: str, *, daemon: str = "") -> None:
         self._world = world
+        self._daemon = daemon
         self._user = user
         self._targets: dict[int, v1.TargetStateState] = {}
         self._changed = asyncio.Event()
@@ -34,7 +35,7 @@ class ApiLaptop:
         manager = self._world.state / "manager"
         self.channel = grpc.aio.insecure_channel((manager / "address").read_text().strip())
         token = (manager / "users" / f"{self._user}.token").read_text().strip()
-        request = v1.ConnectRequest(host=f"{self._user}-laptop", client_version="0")
+        request = v1.ConnectRequest(host=f"{self._user}-laptop", client_version="0", daemon=self._daemon)
         self._reply = await Manager.CONNECT(self.channel, request, metadata=bearer(token), timeout=5)
         self.header = {self._reply.key_name: self._reply.key_value}
         self._notices: Any = Manager.ATTEND(self.channel, self._presences(), metadata=self.proof)
@@ -58,9 +59,13 @@ class ApiLaptop:
                 v1.TargetState(target=v1.Target(host="localhost", port=port), state=state)
                 for port, state in self._targets.items()
             ]
-            yield v1.Presence(epoch=self._reply.epoch, targets=targets)
+            yield v1.Presence(epoch=self._reply.epoch, targets=targets, tunnel=self._tunnel_state())
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), HEARTBEAT)
+
+    def _tunnel_state(self) -> v1.TunnelState | None:
+        """What to say of a tunnel; a laptop of this kind is reached directly."""
+        return None
 
     def say(self, port: int, state: v1.TargetStateState) -> None:
         """Tell the manager, now and with every heartbeat, how it is with a target."""

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo.world import Instance, Workload, World, free_port
+from demo.world import Gateway, Instance, Workload, World, free_port
 from tests.e2e.api_laptop import ApiLaptop
 from tests.e2e.echo_service import EchoService, start
 from tests.e2e.h2c import Http2Server
+from tests.e2e.tunnelled_laptop import TunnelledLaptop
+from tests.e2e.tunnels import TUNNELS
 from tests.e2e.web_site import Site
 from xds.api.byway.manager.v1 import TargetStateState
 
@@ -48,6 +50,7 @@ WAYS = [
     Way("ordinary", {}, "app"),
     Way("matched", {HEADER: "alice"}, "laptop", "laptop"),
     Way("away", {HEADER: "gone"}, "app", "cluster"),
+    *(Way(f"tunnel-{kind}", {HEADER: kind}, "laptop", "laptop") for kind in TUNNELS),
 ]
 
 
@@ -91,6 +94,12 @@ async def protocol_stage(root: Path) -> AsyncIterator[Stage]:
             await alice.intercept(workload, workload, port, http_header=[f"{HEADER}=alice"], **path)
             alice.say(nothing := free_port(), TargetStateState.NOT_LISTENING)
             await alice.intercept(f"{workload}-gone", workload, nothing, http_header=[f"{HEADER}=gone"], **path)
+        for kind, make in TUNNELS.items():
+            far = await stack.enter_async_context(TunnelledLaptop(world, kind, make))
+            for workload, port in ports["laptop"].items():
+                path = {"http_path_prefix": RPC_PATH} if workload == "rpc" else {}
+                far.say(port, TargetStateState.LISTENING)
+                await far.intercept(workload, workload, port, http_header=[f"{HEADER}={kind}"], **path)
         yield Stage(world, alice, sites, servers, services)
 
 
@@ -100,13 +109,17 @@ def _world(root: Path, apps: dict[str, int]) -> World:
         Workload(name, [Instance(f"{name}-1", app=apps[name])], protocol=protocol)
         for name, protocol in declared.items()
     ]
-    return World(root, workloads, users=("alice", "bob"))
+    return World(root, workloads, users=("alice", "bob", *TUNNELS), gateways=[Gateway("gw-1"), Gateway("gw-2")])
 
 
 def _start(world: World) -> None:
     world.write_file()
     world.start_manager()
+    for gateway in world.gateways:
+        world.start_gateway(gateway)
     for workload in world.workloads:
         world.start_sidecar(workload, workload.instances[0])
     for workload in world.workloads:
         world.wait_for_sidecar(workload.instances[0])
+    for gateway in world.gateways:
+        world.wait_for_gateway(gateway)
