@@ -32,7 +32,8 @@ from xds.terminal.words import plain
 
 @contextlib.asynccontextmanager
 async def attending(laptop: Laptop, manager: FakeManager) -> AsyncIterator[Link]:
-    config = LinkConfig(manager.address, laptop.state.user_token("alice"), "laptop", "", laptop.files.session)
+    token, files = laptop.state.user_token("alice"), laptop.files
+    config = LinkConfig(manager.address, token, "laptop", "", files.session, files.tunnel)
     link = Link(config, activity=Activity(), notifications=Notifications())
     task = asyncio.create_task(link.run())
     try:

@@ -11,7 +11,7 @@ from xds.client.daemon.notifications import Notifications
 
 
 async def test_a_key_header_that_was_changed_since_connecting_is_the_one_that_is_shown(tmp_path: Path) -> None:
-    config = LinkConfig("127.0.0.1:1", tmp_path / "token", "lap", "", tmp_path / "session.json")
+    config = LinkConfig("127.0.0.1:1", tmp_path / "token", "lap", "", tmp_path / "session.json", tmp_path / "tun")
     link = Link(config, activity=Activity(), notifications=Notifications())
     link.reply = ConnectReply(session_token="secret", epoch=3, key_name="x-old", key_value="ann-1")
     link._take(Notice())

@@ -30,3 +30,10 @@ def gateway(authority: Authority, tokens: Tokens) -> Iterator[StaticGateway]:
         processes = Processes(Path(name) / "logs")
         yield StaticGateway(processes, Path(name) / "gateway", authority, tokens)
         processes.stop_all()
+
+
+@pytest.fixture(scope="module")
+def short_folder() -> Iterator[Path]:
+    """A directory with a path short enough for Unix sockets."""
+    with tempfile.TemporaryDirectory(prefix="bw-", ignore_cleanup_errors=True) as name:
+        yield Path(name)

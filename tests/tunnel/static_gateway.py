@@ -32,7 +32,13 @@ HTTP2 = {
     "initial_stream_window_size": 1 << 20,
     "initial_connection_window_size": 64 << 20,
 }
-KEEPALIVE = {"connection_keepalive": {"interval": "2s", "timeout": "2s"}}
+HALF_CLOSE = "envoy.reloadable_features.allow_multiplexed_upstream_half_close"
+
+
+def _keepalive(seconds: int) -> dict[str, Any]:
+    return {"connection_keepalive": {"interval": f"{seconds}s", "timeout": f"{seconds}s"}}
+
+
 LIMITS = {"thresholds": [dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), 100_000)]}
 
 
@@ -58,8 +64,9 @@ def _static_cluster(name: str, port: int) -> dict[str, Any]:
     }
 
 
-def _laptops() -> dict[str, Any]:
+def _laptops(keepalive: int) -> dict[str, Any]:
     codec = "envoy.extensions.upstreams.http.reverse_tunnel.v3.ReverseTunnelUpstreamCodecOptions"
+    http2 = HTTP2 | _keepalive(keepalive)
     return {
         "name": "laptops",
         "connect_timeout": "5s",
@@ -74,7 +81,7 @@ def _laptops() -> dict[str, Any]:
             ),
         },
         "typed_extension_protocol_options": {
-            HTTP_OPTIONS: _typed(HTTP_OPTIONS, explicit_http_config={"http2_protocol_options": HTTP2 | KEEPALIVE}),
+            HTTP_OPTIONS: _typed(HTTP_OPTIONS, explicit_http_config={"http2_protocol_options": http2}),
             codec: _typed(codec, enable_drain_with_goaway=True),
         },
     }
@@ -110,6 +117,12 @@ class StaticGateway:
     name: str = "gw-1"
     services: dict[str, int] = field(default_factory=dict)
     """What CONNECT reaches: `service.namespace:port` → a port of this machine."""
+    keepalive: int = 2
+    """Seconds between pings, and for which an answer is waited. A test process that is busy on both sides of a tunnel
+    takes its time to answer."""
+    half_close: bool = False
+    """Whether the end of what a laptop sends leaves the other direction open; else it is the end of both, which cuts
+    off what has not arrived yet."""
     tunnel_port: int = field(default_factory=free_port)
     port: int = field(default_factory=free_port)
     """For requests to laptops, HTTP/1.1 or h2c."""
@@ -177,11 +190,12 @@ class StaticGateway:
             ping_failure_threshold=3,
             max_connections_per_node=2,
         )
-        clusters = [_laptops(), _static_cluster("tunnel_accept", accept)]
+        clusters = [_laptops(self.keepalive), _static_cluster("tunnel_accept", accept)]
         clusters += [_static_cluster(name, port) for name, port in self.services.items()]
         return {
             "admin": {"address": {"pipe": {"path": str(self.folder / "admin.sock"), "mode": 0o600}}},
             "node": {"id": self.name, "cluster": "gateways"},
+            "layered_runtime": {"layers": [{"name": "test", "static_layer": {HALF_CLOSE: self.half_close}}]},
             "bootstrap_extensions": [{"name": sockets, "typed_config": interface}],
             "static_resources": {
                 "clusters": clusters,
@@ -259,7 +273,7 @@ class StaticGateway:
             "carrier",
             self.tunnel_port,
             routes,
-            http2_protocol_options={**HTTP2, **KEEPALIVE, "initial_stream_window_size": 16 << 20},
+            http2_protocol_options={**HTTP2, **_keepalive(self.keepalive), "initial_stream_window_size": 16 << 20},
             upgrade_configs=[{"upgrade_type": "CONNECT"}],
             first=[{"name": "envoy.filters.http.jwt_authn", "typed_config": jwt}],
             codec_type="HTTP2",

@@ -48,6 +48,11 @@ class LaptopFiles:
         """The session to resume, with its token."""
         return self.folder / "session.json"
 
+    @property
+    def tunnel(self) -> Path:
+        """Envoy's, where one holds the tunnel. Its sockets have no longer paths than the daemon's."""
+        return self.folder / "tun"
+
     def socket_address(self) -> str:
         """The socket as gRPC names it. Raises SocketPathTooLongError."""
         length = len(os.fsencode(self.socket))

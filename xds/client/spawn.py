@@ -23,12 +23,15 @@ class DaemonOptions:
     token_file: Path
     host: str
     address: str
+    reach: str = "auto"
+    tunnel: str = "auto"
 
 
 def command(state: StateDir, options: DaemonOptions) -> list[str]:
     """The daemon's command line."""
     line = [sys.executable, "-m", "xds.client.daemon", "--state-dir", str(state.root), "--manager", options.manager]
     line += ["--token-file", str(options.token_file), "--host", options.host]
+    line += ["--reach", options.reach, "--tunnel", options.tunnel]
     return [*line, "--address", options.address] if options.address else line
 
 

@@ -18,12 +18,15 @@ from xds.api.services import Daemon
 from xds.client import spawn
 from xds.client.cli.api import CALL_TIMEOUT, daemon_answers, daemon_channel
 from xds.client.cli.bell import show_waiting
+from xds.client.cli.reach import settled
 from xds.client.files import ALREADY_RUNNING, LaptopFiles
 from xds.paths import StateDir
 from xds.terminal.failure import Exit, FailureError, not_connected
 from xds.terminal.output import warn
 
 POLL = 0.05
+SETTLE_BEFORE = 0.5
+"""Seconds before the end of the user's patience at which a tunnel that isn't up is waited for no longer."""
 START_TIMEOUT = 20.0
 """Seconds for the daemon to answer at all."""
 
@@ -96,7 +99,8 @@ async def wait_connected(state: StateDir, check: Callable[[], None], *, timeout:
                         limit.reschedule(asyncio.get_running_loop().time() + timeout)
                     async with daemon_channel(state, bell=False) as channel:
                         status = await get_status(channel)
-                        if status.state == "connected":
+                        late = asyncio.get_running_loop().time() > (limit.when() or 0) - SETTLE_BEFORE
+                        if status.state == "connected" and (settled(status) or late):
                             await show_waiting(channel)
                             return status, waited
                     if status.state in {"refused", "ended"}:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from xds.client.cli.reach import KINDS, WAYS, warning_of
 from xds.client.cli.telepresence import KnowingCommand
 from xds.paths import StateDir
 from xds.terminal.failure import FailureError, usage
 from xds.terminal.options import Seconds, common
-from xds.terminal.output import data, is_data, show
+from xds.terminal.output import data, is_data, show, warn
 
 if TYPE_CHECKING:
     from xds.api.byway.daemon.v1 import GetStatusReply
@@ -32,6 +33,17 @@ if TYPE_CHECKING:
 )
 @click.option("--user", metavar="NAME", help="Whose token of this machine's manager to use.  [default: $USER]")
 @click.option("--address", metavar="IP", help="Where sidecars reach this laptop.  [default: where it calls from]")
+@click.option(
+    "--reach",
+    type=click.Choice(WAYS),
+    help="How requests get here: by a tunnel that this laptop dials, or directly from sidecars. `auto` is a tunnel "
+    "where the manager has gateways.  [default: auto]",
+)
+@click.option(
+    "--tunnel",
+    type=click.Choice(KINDS),
+    help="Who holds the tunnel. `auto` is Envoy where it runs, else Python.  [default: auto]",
+)
 @click.option("--host", metavar="NAME", help="This laptop's name, for people.  [default: its host name]")
 @click.option("--timeout", type=Seconds(), default=5.0, metavar="SECONDS", help="How long to try.  [default: 5]")
 @common
@@ -40,6 +52,8 @@ def connect(
     token_file: Path | None,
     user: str | None,
     address: str | None,
+    reach: str | None,
+    tunnel: str | None,
     host: str | None,
     timeout: float,
     state: StateDir,
@@ -47,13 +61,16 @@ def connect(
 ) -> None:
     """Connect this laptop to a manager.
 
-    Starts a daemon that holds the session until `byway quit`, whatever becomes of the network or of the manager.
+    Starts a daemon that holds the session until `byway quit`, whatever becomes of the network or of the manager. Where
+    the manager has gateways, the daemon keeps a tunnel to each of them, by which requests reach this laptop though
+    nobody can connect to it; `byway status` shows them.
 
     \b
     Examples:
       byway connect
       byway connect --user alice
       byway connect --manager byway.example:15010 --token-file ~/byway.token
+      byway connect --reach direct --address 10.8.0.7
     """
     from xds.client.cli.bringup import bring_up  # start-up time
     from xds.client.spawn import DaemonOptions
@@ -63,6 +80,7 @@ def connect(
     running = running_status(state)
     if running is not None and running.state not in {"refused", "ended"}:
         check_same(running, manager=manager, user=user, token_file=token_file, host=host, address=address)
+        check_same_way(running, reach=reach, tunnel=tunnel)
         options = None
     else:
         options = DaemonOptions(
@@ -70,6 +88,8 @@ def connect(
             token_file=user_token_file(token_file, user, state).absolute(),
             host=host or platform.node() or "laptop",
             address=address or "",
+            reach=reach or "auto",
+            tunnel=tunnel or "auto",
         )
     status, resumed = asyncio.run(bring_up(state, options, timeout=timeout, user=user))
     if is_data(output):
@@ -78,6 +98,8 @@ def connect(
         show(data(status_data(status), output))
     else:
         show(sentence(status, already=options is None and not resumed) + "\n")
+    if text := warning_of(status):
+        warn(text)
 
 
 def check_user(user: str | None) -> None:
@@ -164,6 +186,17 @@ def check_same(
         if given is not None and given != actual:
             who = f" as {running.user}@{running.host}" if running.user else ""
             message = f"already connected to {running.manager_address}{who}, which is not {flag} {given}"
+            raise FailureError(message, hint="run `byway quit` first", code="already_connected")
+
+
+def check_same_way(running: GetStatusReply, *, reach: str | None, tunnel: str | None) -> None:
+    """A daemon runs; does it do it this way? Raises FailureError."""
+    if running.reach is None:
+        return
+    wanted = [("--reach", reach, running.reach.wanted), ("--tunnel", tunnel, running.reach.wanted_kind)]
+    for flag, given, actual in wanted:
+        if given is not None and given != actual:
+            message = f"already connected with {flag} {actual}, which is not {flag} {given}"
             raise FailureError(message, hint="run `byway quit` first", code="already_connected")
 
 

@@ -34,6 +34,7 @@ def status(ctx: click.Context, state: StateDir, output: str) -> None:
     JSON:
       state (connected, reconnecting, refused, ended), detail, version, user, host, address,
       manager {address, version}, key {name, value}, daemon {pid},
+      reach {way (tunnel, direct), tunnel (envoy, python), detail, gateways [{name, address, up, seconds, reason}], …},
       session {id, epoch, idle_seconds, expires_in_seconds, present, inactive, …},
       intercepts [as in `byway list --intercepts -o json`], notifications [{seconds_ago, text, warning}]
     """
@@ -49,6 +50,7 @@ def status(ctx: click.Context, state: StateDir, output: str) -> None:
 
 def status_data(reply: GetStatusReply) -> dict[str, Any]:
     """The status for programs."""
+    from xds.client.cli.reach import reach_data
     from xds.client.cli.views import intercept_data, seconds, session_data
 
     session = reply.session
@@ -62,6 +64,7 @@ def status_data(reply: GetStatusReply) -> dict[str, Any]:
         "manager": {"address": reply.manager_address, "version": reply.manager_version},
         "key": {"name": reply.key_name, "value": reply.key_value},
         "daemon": {"pid": reply.pid},
+        "reach": reach_data(reply.reach),
         "session": {**session_data(session), "id": reply.session_id, "epoch": reply.epoch} if session else None,
         "intercepts": [intercept_data(each) for each in session.intercepts] if session else [],
         "notifications": [
@@ -73,6 +76,7 @@ def status_data(reply: GetStatusReply) -> dict[str, Any]:
 
 def status_text(reply: GetStatusReply, *, wide: bool) -> str:
     """The status for people."""
+    from xds.client.cli.reach import reach_lines
     from xds.client.cli.views import intercepts_table
 
     colour = "green" if reply.state == "connected" else "yellow" if reply.state == "reconnecting" else "red"
@@ -83,6 +87,7 @@ def status_text(reply: GetStatusReply, *, wide: bool) -> str:
         ("User", f"{reply.user}@{reply.host}" if reply.user else ""),
         ("Header", f"{reply.key_name}: {reply.key_value}" if reply.key_name else ""),
         ("Session", session_text(reply)),
+        *(reach_lines(reply.reach, address=reply.address) if reply.state not in {"refused", "ended"} else []),
     ]
     if wide:
         lines += [

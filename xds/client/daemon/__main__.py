@@ -9,6 +9,8 @@ from pathlib import Path
 # First, because it sets what gRPC reads from the environment when it is imported.
 import xds.client.channel  # noqa: F401
 from xds.client.daemon.process import DaemonConfig, run
+from xds.client.daemon.reach import WAYS
+from xds.client.tunnel.choice import KINDS
 from xds.paths import StateDir
 
 
@@ -20,6 +22,8 @@ def main() -> int:
     parser.add_argument("--token-file", type=Path, required=True)
     parser.add_argument("--host", required=True)
     parser.add_argument("--address", default="")
+    parser.add_argument("--reach", choices=WAYS, default="auto")
+    parser.add_argument("--tunnel", choices=KINDS, default="auto")
     options = parser.parse_args()
     return run(
         DaemonConfig(
@@ -28,6 +32,8 @@ def main() -> int:
             token_file=options.token_file,
             host=options.host,
             address=options.address,
+            reach=options.reach,
+            tunnel=options.tunnel,
         )
     )
 

@@ -37,6 +37,7 @@ from xds.client.channel import manager_channel
 from xds.client.daemon.clock import Activity
 from xds.client.daemon.notifications import Notifications
 from xds.client.daemon.probe import Prober
+from xds.client.daemon.reach import Reach, targets_of
 from xds.client.daemon.session_file import SavedSession
 from xds.client.daemon.verdict import LinkState, Verdict, judge_attend, judge_connect
 
@@ -51,13 +52,20 @@ QUIT_TIMEOUT = 3.0
 
 @dataclass(frozen=True, slots=True)
 class LinkConfig:
-    """Whom to connect to, and as what. `address`: where sidecars reach this laptop; empty: where it calls from."""
+    """Whom to connect to, and as what.
+
+    `address`: where sidecars reach this laptop directly; empty: where it calls from. `reach`: one of `reach.WAYS`;
+    `tunnel`: one of `choice.KINDS`, whose files are in `tunnel_folder`.
+    """
 
     manager: str
     token_file: Path
     host: str
     address: str
     session_file: Path
+    tunnel_folder: Path
+    reach: str = "auto"
+    tunnel: str = "auto"
 
 
 class LostError(Exception):
@@ -84,6 +92,7 @@ class Link:
         self._quitting = False
         self._nudge = asyncio.Event()
         self.prober = Prober(changed=self._nudge.set, clock=time.monotonic)
+        self.reach = Reach(config.reach, config.tunnel, config.tunnel_folder, changed=self._nudge.set)
         saved = SavedSession.load(config.session_file)
         fits = saved is not None and saved.resumable(manager=config.manager, token_file=config.token_file)
         self._saved = saved if fits else None
@@ -109,7 +118,9 @@ class Link:
 
     async def run(self) -> None:
         """Hold the session until it is refused or has ended."""
-        probing = asyncio.create_task(self.prober.run())
+        helpers = [asyncio.create_task(self.prober.run()), asyncio.create_task(self.reach.run())]
+        for helper in helpers:
+            helper.add_done_callback(_report_crash)
         try:
             while True:
                 async for attempt in AsyncRetrying(
@@ -121,9 +132,9 @@ class Link:
         except FinalError:
             return
         finally:
-            probing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await probing
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
 
     async def quit(self) -> list[str]:
         """End the session. Returns the names of its intercepts; raises grpc.aio.AioRpcError."""
@@ -144,6 +155,10 @@ class Link:
             self._tell_of_new_session()
         self.reply = reply
         self._save(reply)
+        if reply.tunnel is not None:
+            self.reach.take(reply.tunnel)
+        else:
+            self.reach.none()
         notices = cast("Any", Manager.ATTEND(self.channel, self._presences(), metadata=bearer(self.token)))
         attended = False
         try:
@@ -194,6 +209,7 @@ class Link:
             address=self.config.address,
             resume_token=resume,
             adopt=not resume,
+            daemon=self.reach.daemon,
         )
         return await Manager.CONNECT(self.channel, request, metadata=bearer(token), timeout=CONNECT_TIMEOUT)
 
@@ -222,7 +238,12 @@ class Link:
         epoch = self.reply.epoch
         while True:
             self._nudge.clear()
-            yield Presence(epoch=epoch, targets=self.prober.states, idle_seconds=self.activity.idle_seconds)
+            yield Presence(
+                epoch=epoch,
+                targets=self.prober.states,
+                idle_seconds=self.activity.idle_seconds,
+                tunnel=self.reach.presence(),
+            )
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT):
                     await self._nudge.wait()
@@ -233,7 +254,10 @@ class Link:
             assert reply is not None
             log.info("connected to %s, session %s epoch %d", self.config.manager, reply.session_id, reply.epoch)
             self.state, self.detail = LinkState.CONNECTED, ""
+        self.reach.take(notice.tunnel)
         if notice.session is not None:
+            self.reach.serve(targets_of(notice.session))
+            self.prober.both_loopbacks = self.reach.tunnelled
             self.session = notice.session
             self._session_at = time.monotonic()
             ports = (port for intercept in notice.session.intercepts for port in intercept.ports)
@@ -250,8 +274,14 @@ class Link:
         self.state, self.detail = verdict.state, verdict.detail
         if verdict.state.final:
             self.prober.watch([])
+            self.reach.none()
             if verdict.state is LinkState.ENDED:
                 self.forget()
             if not self._quitting:
                 self.notifications.tell(verdict.detail, warning=True)
             raise FinalError
+
+
+def _report_crash(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("a part of the daemon failed", exc_info=error)

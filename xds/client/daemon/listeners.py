@@ -71,14 +71,14 @@ def listeners(ports: frozenset[int], proc: Path = Path("/proc")) -> list[Listene
     return found
 
 
-def local_addresses(host: str) -> tuple[Address, ...] | None:
+def local_addresses(host: str, *, both_loopbacks: bool = False) -> tuple[Address, ...] | None:
     """The addresses that a target's host stands for on this machine; None where it is another machine's.
 
-    `localhost` is 127.0.0.1: that is where Envoy connects to. An address is this machine's own when a socket can be
-    bound to it.
+    `localhost` is 127.0.0.1, which is where a sidecar connects to; by a tunnel it is ::1 too. An address is this
+    machine's own when a socket can be bound to it.
     """
     if host.lower() in {"localhost", "localhost."}:
-        return LOCALHOST
+        return (*LOCALHOST, ipaddress.IPv6Address("::1")) if both_loopbacks else LOCALHOST
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

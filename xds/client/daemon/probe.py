@@ -66,9 +66,10 @@ class LocalProbe:
         self._proc = proc
         self._owners = SocketOwners(proc, clock)
 
-    def look(self, targets: Iterable[Target]) -> list[TargetState]:
+    def look(self, targets: Iterable[Target], *, both_loopbacks: bool = False) -> list[TargetState]:
         """The state of each target that is on this machine; the others are left out."""
-        local = [(target, addresses) for target in targets if (addresses := local_addresses(target.host))]
+        found = ((target, local_addresses(target.host, both_loopbacks=both_loopbacks)) for target in targets)
+        local = [(target, addresses) for target, addresses in found if addresses]
         sockets = listeners(frozenset(target.port for target, _ in local), self._proc)
         on_port = {target.port: [each for each in sockets if each.port == target.port] for target, _ in local}
         taking = {
@@ -140,6 +141,8 @@ class Prober:
         self._remote: dict[Key, float] = {}
         self._connecting: dict[Key, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
+        self.both_loopbacks = False
+        """Whether `localhost` is ::1 too: a tunnel tries both, sidecars know only 127.0.0.1."""
 
     @property
     def states(self) -> list[TargetState]:
@@ -177,7 +180,7 @@ class Prober:
         seen: list[TargetState] = []
         if self._local is not None:
             # Walking /proc takes milliseconds on a full machine; heartbeats must not wait for it.
-            seen = await asyncio.to_thread(self._local.look, targets)
+            seen = await asyncio.to_thread(self._local.look, targets, both_loopbacks=self.both_loopbacks)
         self._take(seen)
         local = {key_of(state.target) for state in seen if state.target is not None}
         for target in targets:

@@ -40,6 +40,8 @@ class DaemonConfig:
     token_file: Path
     host: str
     address: str = ""
+    reach: str = "auto"
+    tunnel: str = "auto"
 
 
 class AlreadyRunningError(Exception):
@@ -85,6 +87,9 @@ async def serve(config: DaemonConfig) -> None:
             host=config.host,
             address=config.address,
             session_file=files.session,
+            tunnel_folder=files.tunnel,
+            reach=config.reach,
+            tunnel=config.tunnel,
         ),
         activity=Activity(),
         notifications=Notifications(),

@@ -1,7 +1,7 @@
 """Passes the command line's calls on to the manager, with the session's token.
 
-Messages travel as bytes, unread: a newer command line can use a newer manager through an older daemon. Status, trailing
-metadata and cancellation come through. Every call means that the user did something.
+Messages travel as bytes, unchanged: a newer command line can use a newer manager through an older daemon. Status,
+trailing metadata and cancellation come through. Every call means that the user did something.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from xds.api.byway.manager.v1 import CreateInterceptRequest
 from xds.api.rpc import Context, Handler, Metadata, bearer
 from xds.api.services import Manager
 from xds.client.daemon.link import Link
 from xds.client.daemon.verdict import LinkState, unreachable
+from xds.client.tunnel.contract import Target
 from xds.client.words import KEEPS_TRYING
 
 UNARY = frozenset(
@@ -46,6 +48,17 @@ def not_connected(link: Link) -> str:
 def passed_on(metadata: Any) -> Metadata:
     """Trailing metadata without what gRPC adds by itself."""
     return tuple((key, value) for key, value in metadata or () if not key.startswith("grpc-"))
+
+
+def targets_in(path: str, request: bytes) -> frozenset[Target]:
+    """Where a call wants requests to be sent to."""
+    if path != Manager.CREATE_INTERCEPT.path:
+        return frozenset()
+    try:
+        ports = CreateInterceptRequest.parse(request).ports
+    except ValueError:
+        return frozenset()  # The manager will say what is wrong with it.
+    return frozenset(Target(port.target.host, port.target.port) for port in ports if port.target is not None)
 
 
 class ManagerProxy(grpc.GenericRpcHandler):
@@ -90,16 +103,18 @@ class ManagerProxy(grpc.GenericRpcHandler):
         async def behaviour(request: bytes, context: Context) -> AsyncIterator[bytes]:
             metadata = await self._begin(context)
             method: Any = self._link.channel.unary_stream(path)
-            call = method(request, metadata=metadata, timeout=context.time_remaining())
-            try:
-                async for reply in call:
-                    yield reply
-                context.set_trailing_metadata(passed_on(await call.trailing_metadata()))
-            except grpc.aio.AioRpcError as error:
-                await self._fail(error, context)
-            finally:
-                # Reached by cancellation too: the manager must hear of it.
-                call.cancel()
+            # Before the manager hears of it: its first request may be on the way before the call has ended.
+            async with self._link.reach.held(targets_in(path, request)):
+                call = method(request, metadata=metadata, timeout=context.time_remaining())
+                try:
+                    async for reply in call:
+                        yield reply
+                    context.set_trailing_metadata(passed_on(await call.trailing_metadata()))
+                except grpc.aio.AioRpcError as error:
+                    await self._fail(error, context)
+                finally:
+                    # Reached by cancellation too: the manager must hear of it.
+                    call.cancel()
 
         return behaviour
 

@@ -58,6 +58,7 @@ class DaemonService:
             session=self._session(),
             notifications=link.notifications.past(),
             token_file=str(link.config.token_file),
+            reach=link.reach.status(),
         )
         if reply is not None:
             status.manager_version, status.user = reply.manager_version, reply.user

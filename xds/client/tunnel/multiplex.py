@@ -171,8 +171,11 @@ class Stream:
             self._fail(_reset(code))
 
     def close(self) -> None:
-        """See ByteStream."""
-        self.abort()
+        """See ByteStream; what is queued before our end is sent first."""
+        if self._ended and self._sent_end:
+            self._leave()
+        else:
+            self.abort()
 
     async def sent(self) -> None:
         """Wait until all that was written has gone out. Raises ConnectionError."""

@@ -14,6 +14,7 @@ from collections import defaultdict
 import h11
 from h2.errors import ErrorCodes
 
+from xds.client.tunnel.addresses import addresses_of
 from xds.client.tunnel.bytestream import TcpStream, splice
 from xds.client.tunnel.contract import Target
 from xds.client.tunnel.framing import Headers
@@ -107,8 +108,17 @@ class Http1Pool:
 
 async def connect(target: Target, timeout: float) -> TcpStream:
     """Connect to a target. Raises OSError (TimeoutError is one)."""
+    refused: OSError | None = None
     async with asyncio.timeout(timeout):
-        return TcpStream(*await asyncio.open_connection(target.host, target.port, limit=1 << 18))
+        for host in addresses_of(target.host) or (target.host,):
+            try:
+                return TcpStream(*await asyncio.open_connection(host, target.port, limit=1 << 18))
+            except TimeoutError:
+                raise
+            except OSError as error:
+                refused = refused or error
+    assert refused is not None
+    raise refused
 
 
 class BrokenAnswerError(Exception):

@@ -4,9 +4,11 @@
 # This file has been @generated
 
 __all__ = (
+    "GatewayLink",
     "GetStatusReply",
     "GetStatusRequest",
     "PastNotification",
+    "Reach",
     "StopReply",
     "StopRequest",
     "TakeNotificationsRequest",
@@ -20,6 +22,31 @@ from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.9.0"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+@dataclass(eq=False, repr=False)
+class GatewayLink(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    address: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    HOST:PORT
+    """
+
+    up: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+
+    seconds: "float" = betterproto2.field(4, betterproto2.TYPE_DOUBLE)
+    """
+    Since that changed.
+    """
+
+    reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Why it is down.
+    """
+
+
+default_message_pool.register_message("byway.daemon.v1", "GatewayLink", GatewayLink)
 
 
 @dataclass(eq=False, repr=False)
@@ -68,6 +95,8 @@ class GetStatusReply(betterproto2.Message):
     Where the user's token is read from.
     """
 
+    reach: "Reach | None" = betterproto2.field(17, betterproto2.TYPE_MESSAGE, optional=True)
+
 
 default_message_pool.register_message("byway.daemon.v1", "GetStatusReply", GetStatusReply)
 
@@ -90,6 +119,43 @@ class PastNotification(betterproto2.Message):
 
 
 default_message_pool.register_message("byway.daemon.v1", "PastNotification", PastNotification)
+
+
+@dataclass(eq=False, repr=False)
+class Reach(betterproto2.Message):
+    """
+    How requests reach this laptop.
+    """
+
+    wanted: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    What was asked for: "auto", "tunnel", "direct"
+    """
+
+    way: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What it is: "tunnel", "direct"
+    """
+
+    wanted_kind: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Who was asked to hold the tunnel: "auto", "envoy", "python"
+    """
+
+    kind: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Who does: "envoy", "python"; empty where nobody does (yet).
+    """
+
+    detail: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    What is wrong, or remarkable.
+    """
+
+    gateways: "list[GatewayLink]" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("byway.daemon.v1", "Reach", Reach)
 
 
 @dataclass(eq=False, repr=False)
