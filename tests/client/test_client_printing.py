@@ -6,6 +6,7 @@ import importlib
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -151,7 +152,7 @@ STATUS = GetStatusReply(
         present=True,
         expires_in_seconds=85_700.0,
         inactive=True,
-        intercepts=[OWN_INTERCEPT],
+        intercepts=[replace(OWN_INTERCEPT, traffic=None)],
     ),
     notifications=[
         PastNotification(seconds_ago=65.0, text="intercept 'mail' was displaced by bob@tower", warning=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,14 +23,19 @@ from envoy_data_plane.envoy.service.accesslog.v3 import (
     StreamAccessLogsMessageHttpAccessLogEntries,
     StreamAccessLogsMessageIdentifier,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.manager.running import NODE, Laptop, Running, refused, running, until
 from xds.api.byway.manager import v1
 from xds.api.rpc import bearer
 from xds.api.services import Manager as Methods
+from xds.compile.encode import encode
 from xds.manager.requests.records import Record
-from xds.manager.requests.traffic import KEPT
+from xds.manager.requests.traffic import KEPT, Traffic
 from xds.manager.service.access_log import PATH
+from xds.manager.service.render import Renderer
+from xds.manager.service.requests import WATCHERS, request_message, traffic_message
 
 OTHER = """\
 - name: cart
@@ -103,6 +109,8 @@ async def test_requests_are_counted_and_shown_to_the_owner(manager: Running) -> 
     assert (reply.traffic.total, reply.traffic.statuses, reply.missed) == (1, {200: 1}, 0)
     (listed,) = await ann.list()
     assert listed.traffic == reply.traffic
+    session = manager.manager.state.session(ann.id)
+    assert [one.traffic for one in Renderer(manager.manager).session(session).intercepts] == [None], "would be stale"
     assert (await requests(ann, intercept.id)).requests
 
 
@@ -208,4 +216,36 @@ async def test_a_slow_watcher_loses_the_oldest_and_is_told_how_many(manager: Run
     assert [one.number for one in reply.requests] == list(range(2 * KEPT + 1, 3 * KEPT + 1))
     assert reply.missed == 2 * KEPT
     follow.cancel()
-    await until(lambda: not ledger.traffic(intercept.id)._watches)
+    await until(lambda: not ledger.traffic(intercept.id).watched)
+
+
+async def test_only_so_many_may_watch_at_a_time(manager: Running) -> None:
+    ann = await manager.connect(present=True)
+    await ann.create()
+    request = v1.RequestsRequest(intercept="orders", follow=True)
+    calls: list[Any] = [Methods.REQUESTS(ann.channel, request, metadata=ann.proof) for _ in range(WATCHERS)]
+    for call in calls:
+        await anext(aiter(call))
+    with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "already"):
+        await requests(ann)
+    calls.pop().cancel()
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await requests(ann)
+                break
+            except grpc.aio.AioRpcError:
+                continue
+    for call in calls:
+        call.cancel()
+
+
+@given(st.integers(-1, 16), st.text(), st.floats(0, 1e9), st.booleans())
+def test_what_is_sent_is_what_the_library_would_send(status: int, path: str, seconds: float, ended: bool) -> None:
+    path = "".join(each for each in path if not "\ud800" <= each <= "\udfff")
+    record = Record("i", (b"", 1), seconds, seconds, ended=ended, path=path, grpc_status=status, served_by="laptop")
+    traffic = Traffic()
+    traffic.note(NODE, record, 0.0)
+    found = [request_message(one, 1.0, query=True) for one in traffic.news(traffic.watch())[0]]
+    reply = v1.RequestsReply(requests=found, traffic=traffic_message(traffic))
+    assert encode(reply) == bytes(reply)

@@ -36,7 +36,7 @@ def status(ctx: click.Context, state: StateDir, output: str) -> None:
       manager {address, version}, key {name, value}, daemon {pid},
       reach {way (tunnel, direct), tunnel (envoy, python), detail, gateways [{name, address, up, seconds, reason}], …},
       session {id, epoch, idle_seconds, expires_in_seconds, present, inactive, …},
-      intercepts [as in `byway list --intercepts -o json`], notifications [{seconds_ago, text, warning}]
+      intercepts [as in `byway list --intercepts -o json`, traffic null], notifications [{seconds_ago, text, warning}]
     """
     from xds.client.cli.api import call_daemon
     from xds.client.cli.bringup import get_status

@@ -16,6 +16,7 @@ from xds.terminal.output import styled
 from xds.terminal.words import duration, plain
 
 HEADINGS = ("TIME", "METHOD", "STATUS", "DURATION", "ANSWERED BY", "PATH")
+TRAFFIC = ("REQUESTS", "CODES", "P50", "P99")
 WIDE = ("PROTOCOL", "INSTANCE")
 SIZES = (12, 7, 6, 8, 11)
 """Widths of columns that are printed line by line; the path is last, however long it is."""

@@ -14,7 +14,7 @@ from xds.api.byway.manager.v1 import (
     TargetStateState,
     Workload,
 )
-from xds.client.cli.traffic import traffic_cells, traffic_data
+from xds.client.cli.traffic import TRAFFIC, traffic_cells, traffic_data
 from xds.client.words import target
 from xds.terminal.output import styled, table
 from xds.terminal.words import duration, plain
@@ -177,11 +177,13 @@ def acknowledged(intercept: Intercept) -> str:
 
 def intercepts_table(intercepts: Iterable[Intercept], *, wide: bool, owners: bool) -> str:
     """Intercepts, a row each."""
+    intercepts = list(intercepts)
+    counted = any(each.traffic is not None for each in intercepts)
     headings = ["NAME", "WORKLOAD", "PORTS", "MATCH", "STATE", "ANSWERED BY"]
     if owners:
         headings = ["ID", "OWNER", "IDLE", *headings]
     if wide:
-        headings += ["KIND", "WHEN DOWN", "SIDECARS", "REQUESTS", "CODES", "P50", "P99", *([] if owners else ["ID"])]
+        headings += ["KIND", "WHEN DOWN", "SIDECARS", *(TRAFFIC if counted else []), *([] if owners else ["ID"])]
     rows = []
     for each in intercepts:
         answered = styled(plain(each.answered_by), fg="green" if each.laptop_answers else "yellow")
@@ -191,7 +193,7 @@ def intercepts_table(intercepts: Iterable[Intercept], *, wide: bool, owners: boo
             row = [each.id, f"{each.owner} (you)" if each.mine else each.owner, duration(each.owner_idle_seconds), *row]
         if wide:
             kind = f"{each.kind}, shared" if each.shared else each.kind
-            row += [kind, each.when_down, acknowledged(each), *traffic_cells(each.traffic)]
+            row += [kind, each.when_down, acknowledged(each), *(traffic_cells(each.traffic) if counted else [])]
             row += [] if owners else [each.id]
         rows.append(row)
     return table(headings, rows)

@@ -98,6 +98,11 @@ class Traffic:
             for watch in self._watches:
                 watch.missed += gone.revision > watch.seen
 
+    @property
+    def watched(self) -> int:
+        """How many watch."""
+        return len(self._watches)
+
     def watch(self) -> Watch:
         """Begin to watch; the first thing to see is what is remembered."""
         watch = Watch()

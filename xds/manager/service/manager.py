@@ -14,6 +14,7 @@ import xds
 from xds.api.byway.manager import v1
 from xds.api.rpc import Context, Handlers
 from xds.api.services import Manager as Methods
+from xds.compile.encode import encode
 from xds.manager.core import Manager
 from xds.manager.identity.tunnels import Tunnels
 from xds.manager.service.callers import CallError, Callers, abort
@@ -68,7 +69,13 @@ class ManagerService:
                 Methods.REVOKE.handler(_guarded(self._revoke)),
                 Methods.EXPLAIN.handler(_guarded_stream(self._explain)),
                 Methods.WHY.handler(_guarded(self._why)),
-                Methods.REQUESTS.handler(_guarded_stream(self._requests)),
+                # Hundreds of requests to a message: the library's own encoder would hold up the loop.
+                (
+                    Methods.REQUESTS.path,
+                    grpc.unary_stream_rpc_method_handler(
+                        _guarded_stream(self._requests), v1.RequestsRequest.parse, encode
+                    ),
+                ),
             ]
         )
 
@@ -177,7 +184,7 @@ class ManagerService:
     async def _list_intercepts(self, request: v1.ListInterceptsRequest, context: Context) -> v1.ListInterceptsReply:
         session = self._active(context)
         found = [
-            self._renderer.intercept(one, mine=one.session == session.id)
+            self._renderer.intercept(one, mine=one.session == session.id, counted=True)
             for one in sorted(self._manager.state.intercepts.values(), key=lambda one: one.sequence)
             if (request.all or one.session == session.id) and request.namespace in {"", one.spec.workload.namespace}
         ]

@@ -55,8 +55,11 @@ class Renderer:
     def _idle(self, session: Session) -> float:
         return max(0.0, self._manager.clock.now() - session.last_activity)
 
-    def intercept(self, intercept: Intercept, *, mine: bool) -> v1.Intercept:
-        """An intercept; `session` has to exist still, or to be the one that it ended with."""
+    def intercept(self, intercept: Intercept, *, mine: bool, counted: bool = False) -> v1.Intercept:
+        """An intercept; `session` has to exist still, or to be the one that it ended with.
+
+        `counted` is with its traffic, where it is `mine`.
+        """
         session = self._manager.state.sessions.get(intercept.session)
         displaced = intercept.displaced
         return v1.Intercept(
@@ -82,7 +85,7 @@ class Renderer:
             curl_args=self._curl_args(intercept),
             mine=mine,
             base_url=self._base_url(intercept),
-            traffic=traffic_message(self._manager.ledger.traffic(intercept.id)) if mine else None,
+            traffic=traffic_message(self._manager.ledger.traffic(intercept.id)) if mine and counted else None,
         )
 
     def _curl_args(self, intercept: Intercept) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import grpc
@@ -13,6 +14,11 @@ from xds.manager.requests.traffic import Entry, Traffic, Watch
 from xds.manager.service.callers import CallError
 from xds.registry.intercept import Intercept
 from xds.registry.session import Session
+
+WATCHERS = 16
+"""How many may watch the requests of one intercept at a time."""
+PACE = 0.05
+"""Seconds for which changes are collected before they are shown: thousands of requests a second are to be no burden."""
 
 
 class Requests:
@@ -26,6 +32,10 @@ class Requests:
         """One reply or, with `follow`, one for each change until the intercept ends. Raises CallError."""
         intercept = self._find(request.intercept)
         page = self._manager.ledger.page(intercept.id)
+        if page.traffic.watched >= WATCHERS:
+            raise CallError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{WATCHERS} others watch these requests already; end one of them"
+            )
         watch = page.traffic.watch()
         try:
             while True:
@@ -34,6 +44,8 @@ class Requests:
                 if not request.follow:
                     return
                 await page.pulse.wait(seen)
+                if not page.ended:
+                    await asyncio.sleep(PACE)
                 if page.ended:
                     raise CallError(grpc.StatusCode.NOT_FOUND, self._ended(intercept))
         finally:

@@ -741,7 +741,7 @@ class Intercept(betterproto2.Message):
 
     traffic: "Traffic | None" = betterproto2.field(23, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The session's own only.
+    The session's own only, and from ListIntercepts alone.
     """
 
 
