@@ -63,6 +63,8 @@ class Stage:
     sites: dict[str, Site]
     servers: dict[str, Http2Server]
     services: dict[str, EchoService]
+    far: dict[str, TunnelledLaptop]
+    """Laptops that can only call out, by the kind of their tunnel."""
 
     def port(self, workload: str) -> int:
         """The sidecar's port."""
@@ -94,13 +96,14 @@ async def protocol_stage(root: Path) -> AsyncIterator[Stage]:
             await alice.intercept(workload, workload, port, http_header=[f"{HEADER}=alice"], **path)
             alice.say(nothing := free_port(), TargetStateState.NOT_LISTENING)
             await alice.intercept(f"{workload}-gone", workload, nothing, http_header=[f"{HEADER}=gone"], **path)
+        distant: dict[str, TunnelledLaptop] = {}
         for kind, make in TUNNELS.items():
-            far = await stack.enter_async_context(TunnelledLaptop(world, kind, make))
+            distant[kind] = far = await stack.enter_async_context(TunnelledLaptop(world, kind, make))
             for workload, port in ports["laptop"].items():
                 path = {"http_path_prefix": RPC_PATH} if workload == "rpc" else {}
                 far.say(port, TargetStateState.LISTENING)
                 await far.intercept(workload, workload, port, http_header=[f"{HEADER}={kind}"], **path)
-        yield Stage(world, alice, sites, servers, services)
+        yield Stage(world, alice, sites, servers, services, distant)
 
 
 def _world(root: Path, apps: dict[str, int]) -> World:

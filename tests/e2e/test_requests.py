@@ -31,7 +31,7 @@ from xds.registry.workload import WorkloadId
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SOON = 10.0
-ORDINARY, MATCHED, AWAY = WAYS
+ORDINARY, MATCHED, AWAY, *TUNNELLED = WAYS
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -102,6 +102,16 @@ async def test_a_request_is_shown_with_who_answered_it(stage: Stage, way: Way) -
     assert (found.served_by, found.instance) == (way.served_by, "web-1")
     assert 0 < found.duration_seconds < SOON
     assert not any("secret" in str(one) for one in watched.changes)
+
+
+@pytest.mark.parametrize("way", TUNNELLED, ids=str)
+async def test_a_request_through_a_tunnel_is_told_of_once(stage: Stage, way: Way) -> None:
+    async with watching(stage.far[way.name.removeprefix("tunnel-")], "web") as watched:
+        before = watched.traffic.total
+        assert await get(stage, "/tunnelled", way) == 200
+        found = await watched.ended("/tunnelled")
+        assert (found.status, found.served_by, found.instance) == (200, "laptop", "web-1")
+        assert watched.traffic.total == before + 1
 
 
 async def test_a_query_is_shown_to_whom_asks_for_it(stage: Stage) -> None:
@@ -225,7 +235,7 @@ async def test_a_request_that_nobody_could_answer(stage: Stage) -> None:
 
 
 async def test_nobody_else_sees_them(stage: Stage) -> None:
-    (own,) = [one for one in await intercepts(stage.alice) if one.name == "web"]
+    (own,) = [one for one in await intercepts(stage.alice) if one.mine and one.name == "web"]
     assert own.traffic is not None
     async with ApiLaptop(stage.world, "bob") as bob:
         for name in (own.id, "web"):
