@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -52,6 +52,8 @@ class FakeManager:
         self.pushes_again = False
         self.held: dict[str, asyncio.Event] = {}
         self.opened = 0
+        self.tunnel: v1.Tunnel | None = None
+        self.on_create: Callable[[v1.CreateInterceptRequest], Awaitable[None]] | None = None
         self.released = asyncio.Event()
         self.released.set()
         self.environment = {"GREETING": "hello", "PLACE": "the world", "KEY": "-----BEGIN\nEND-----"}
@@ -153,6 +155,7 @@ class FakeManager:
             if session is not None:
                 session.reply.epoch += 1
                 session.reply.resumed = True
+                session.reply.tunnel = self.tunnel
                 return session.reply
         self.opened += 1
         number = self.opened
@@ -164,6 +167,7 @@ class FakeManager:
             manager_version="9.9.9",
             key_name="x-telepresence-id",
             key_value=f"{user}-1f2e3d",
+            tunnel=self.tunnel,
         )
         self.sessions[reply.session_token] = FakeSession(reply, request)
         return reply
@@ -176,7 +180,7 @@ class FakeManager:
             while not reader.done():
                 session.changed.clear()
                 told, session.told = session.told, []
-                yield v1.Notice(session=self._describe(session), notifications=told)
+                yield v1.Notice(session=self._describe(session), notifications=told, tunnel=self.tunnel)
                 waiting = asyncio.create_task(session.changed.wait())
                 await asyncio.wait({waiting, reader}, return_when=asyncio.FIRST_COMPLETED)
                 waiting.cancel()
@@ -226,6 +230,8 @@ class FakeManager:
     async def create(self, request: v1.CreateInterceptRequest, context: Context) -> AsyncIterator[v1.InterceptProgress]:
         session = await self._session("CreateIntercept", context)
         self.created.append(request)
+        if self.on_create is not None:
+            await self.on_create(request)
         intercept = self._intercept(request, session)
         session.intercepts[intercept.name] = intercept
         session.changed.set()
