@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from xds.client.tunnel.contract import MakeTunnel
+import secrets
+import tempfile
+from pathlib import Path
+
+from xds.client.tunnel.contract import Changed, MakeTunnel, Tunnel
+from xds.client.tunnel.envoy_tunnel import EnvoyTunnel
 from xds.client.tunnel.mux import PythonTunnel
 
-TUNNELS: dict[str, MakeTunnel] = {"python": PythonTunnel}
+
+def _envoy(changed: Changed) -> Tunnel:
+    # The tunnel makes it, and removes it when it is stopped.
+    return EnvoyTunnel(changed, folder=Path(tempfile.gettempdir()) / f"bw-{secrets.token_hex(4)}")
+
+
+TUNNELS: dict[str, MakeTunnel] = {"envoy": _envoy, "python": PythonTunnel}
