@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 
 Play = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -44,6 +46,12 @@ class Process:
         finally:
             self._tasks.discard(task)
             writer.close()
+
+
+def cut(writer: asyncio.StreamWriter) -> None:
+    """End a connection by a reset."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 async def head_of(reader: asyncio.StreamReader) -> bytes:

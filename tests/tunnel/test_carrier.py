@@ -16,8 +16,9 @@ import pytest_asyncio
 from tests.tunnel.credentials import Authority, Tokens
 from tests.tunnel.static_gateway import StaticGateway
 from xds.client.tunnel.bytestream import NotWantedError
-from xds.client.tunnel.carrier import Carrier, CarrierError, RefusedError
+from xds.client.tunnel.carrier import WINDOW, Carrier, CarrierError, RefusedError
 from xds.client.tunnel.contract import HEARD_WITHIN
+from xds.client.tunnel.framing import CONNECTION_WINDOW
 from xds.client.tunnel.multiplex import ConnectionLostError, Stream, StreamResetError
 
 PIECE = os.urandom(1 << 20)
@@ -153,9 +154,11 @@ async def test_a_hundred_mebibytes_arrive_unchanged(carrier: Carrier, running: S
 
 
 async def test_streams_that_nobody_reads_do_not_stall_another(carrier: Carrier, running: StaticGateway) -> None:
-    # Together they want more than the connection's window.
-    unread = [await shop(carrier, running, b"f") for _ in range(70)]
+    # Together they take more than the connection's window.
+    unread = [await shop(carrier, running, b"f") for _ in range(CONNECTION_WINDOW // WINDOW + 1)]
     async with asyncio.timeout(PATIENCE):
+        while carrier.multiplex.framing._unread <= CONNECTION_WINDOW:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         for _ in range(5):
             stream = await shop(carrier, running, b"e")
             stream.write(b"ping")

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -17,13 +18,18 @@ import xds.client.channel  # noqa: F401  first: it sets gRPC's environment
 
 import grpc.aio  # isort: skip
 
+from demo.processes import wait_for
+from demo.world import free_port, listening
 from tests.e2e import echo_service
 from tests.e2e.h2c import Http2, Http2Server
 from tests.e2e.http1 import CutError, ask
+from tests.e2e.stage import RECORDER
 from tests.e2e.web_site import Site
 from tests.tunnel.process import Process, answering, head_of
 from tests.tunnel.static_gateway import StaticGateway
+from xds.client.tunnel.bytestream import TcpStream
 from xds.client.tunnel.contract import AWAY, Target
+from xds.client.tunnel.multiplex import Multiplex
 from xds.client.tunnel.mux import PythonTunnel
 
 PATIENCE = 30
@@ -512,14 +518,32 @@ async def test_an_answer_that_breaks_off_is_cut(laptop: Laptop) -> None:
         await ask(laptop.gateway.port, "/", laptop.headers(process.port))
 
 
-async def test_more_than_a_thousand_requests_at_once(web: ClientSession) -> None:
-    async def one() -> int:
-        async with web.get("/") as response:
-            await response.read()
-            return response.status
+async def test_more_than_a_thousand_requests_at_once(laptop: Laptop) -> None:
+    port = free_port()
+    processes = laptop.gateway.processes
+    processes.start("process", [sys.executable, RECORDER, "--name", "laptop", "--port", str(port)])
+    await asyncio.to_thread(wait_for, lambda: listening(port), "the process listens")
+    await laptop.serve(port)
+    io = TcpStream(*await asyncio.open_connection("127.0.0.1", laptop.gateway.port))
+    client = Multiplex(io, client=True)
+    pseudo = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"shop"), (b":path", b"/_sleep?seconds=3")]
+    ours = [(name.encode(), value.encode()) for name, value in laptop.headers(port).items()]
 
-    count = 1_500
-    assert await asyncio.gather(*(one() for _ in range(count))) == [200] * count
+    async def one() -> bytes:
+        stream = client.open(pseudo + ours, end=True)
+        head = dict(await stream.head())
+        body = b""
+        while data := await stream.read():
+            body += data
+        return b"" if head[b":status"] == b"200" else body
+
+    # The process answers after a while, so all of them wait at once.
+    asking: list[asyncio.Task[bytes]] = []
+    for _ in range(15):
+        asking += [asyncio.create_task(one()) for _ in range(100)]
+        await asyncio.sleep(0)
+    assert set(await asyncio.gather(*asking)) == {b""}
+    client.close()
 
 
 async def test_answers_that_nobody_reads_do_not_stall_others(laptop: Laptop, site: Site) -> None:

@@ -11,6 +11,8 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
 import grpc.aio
 
+from xds.client.egress.environment import without_ours
+
 RECONNECT_OPTIONS: list[tuple[str, int | str]] = [
     # The daemon decides when to try again; gRPC's own pauses (up to 2 min) must not come on top.
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -36,8 +38,8 @@ def _is_loopback(address: str) -> bool:
 def manager_channel(address: str) -> grpc.aio.Channel:
     """A channel to a manager at HOST:PORT. Nothing is connected yet."""
     options = [*RECONNECT_OPTIONS]
-    if _is_loopback(address):
-        # An http_proxy in the environment is meant for the network, not for this machine.
+    if _is_loopback(address) or without_ours(os.environ) != os.environ:
+        # An http_proxy in the environment is meant for the network, not for this machine; and ours needs a session.
         options.append(("grpc.enable_http_proxy", 0))
     return grpc.aio.insecure_channel(address, options=options)
 

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from xds.client.egress.environment import without_ours
 from xds.client.files import LaptopFiles
 from xds.paths import StateDir, private_dir
 
@@ -52,6 +53,7 @@ def start(state: StateDir, options: DaemonOptions) -> subprocess.Popen[bytes]:
             stderr=handle,
             start_new_session=True,
             cwd="/",
+            env=without_ours(os.environ),
         )
     finally:
         os.close(handle)

@@ -25,7 +25,7 @@ from envoy_data_plane.envoy.type.v3 import Percent
 from xds.compile import names, tls
 from xds.compile.ads import ads
 from xds.compile.encode import pack
-from xds.compile.transparent import http2_upstream_options, upstream_options
+from xds.compile.transparent import http2_upstream_options, single_use_options, upstream_options
 
 APP_CONNECT_TIMEOUT = timedelta(seconds=10)
 LAPTOP_CONNECT_TIMEOUT = timedelta(seconds=1.5)
@@ -80,8 +80,10 @@ def gateways() -> Cluster:
 
 
 def service(name: str) -> Cluster:
-    """A workload's port, for laptops that call into the cluster."""
-    return _eds(name, APP_CONNECT_TIMEOUT)
+    """A workload's port, for laptops that call into the cluster: a connection there for each of theirs."""
+    cluster = _eds(name, APP_CONNECT_TIMEOUT)
+    cluster.typed_extension_protocol_options = single_use_options()
+    return cluster
 
 
 def hop(name: str) -> Cluster:

@@ -86,6 +86,18 @@ def upstream_options() -> dict[str, Any]:
     return {UPSTREAM_OPTIONS: pack(options)}
 
 
+def single_use_options() -> dict[str, Any]:
+    """`typed_extension_protocol_options` of a cluster to which CONNECT leads. Envoy would give a TCP connection to the
+    next stream when the service has ended its side of it first, and nobody would ever answer that stream."""
+    common = common_options()
+    common.max_requests_per_connection = 1
+    options = UpstreamHttpProtocolOptions(
+        common_http_protocol_options=common,
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=http1_options()),
+    )
+    return {UPSTREAM_OPTIONS: pack(options)}
+
+
 def http2_upstream_options() -> dict[str, Any]:
     """`typed_extension_protocol_options` of a cluster whose endpoints speak HTTP/2 whatever the client spoke."""
     common = common_options()

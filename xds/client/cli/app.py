@@ -24,6 +24,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "why": (f"{HERE}.why:why", "Say why requests don't reach an intercept."),
     "requests": (f"{HERE}.requests:requests_", "Show the requests that an intercept takes."),
     "leave": (f"{HERE}.leave:leave", "End intercepts of this session."),
+    "env": (f"{HERE}.env:env", "Print the variables that lead programs into the cluster."),
+    "run": (f"{HERE}.run:run", "Run a command that reaches services in the cluster."),
+    "forward": (f"{HERE}.forward:forward", "Listen on this laptop for a service in the cluster."),
     "revoke": (f"{HERE}.revoke:revoke", "End anybody's intercept, as an administrator."),
     "manager": (f"{MANAGER}.manager:manager", "Run the manager."),
     "sidecar": (f"{MANAGER}.sidecar:sidecar", "Run an Envoy sidecar for a workload on this machine."),
@@ -36,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 SECTIONS: dict[str, Sequence[str]] = {
     "Session": ("connect", "status", "quit", "extend"),
     "Intercepts": ("list", "intercept", "explain", "why", "requests", "leave", "revoke"),
+    "Into the cluster": ("env", "run", "forward"),
     "Control plane": ("manager", "sidecar", "gateway", "config"),
     "Other": ("completion", "version"),
 }

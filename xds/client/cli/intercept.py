@@ -8,25 +8,15 @@ from typing import Any
 import click
 
 from xds.client.cli.completion import complete_workload
+from xds.client.cli.dashes import COMMAND_KEY, AfterDashes
 from xds.client.cli.telepresence import KnowingCommand
 from xds.paths import StateDir
 from xds.terminal.failure import usage
 from xds.terminal.options import Seconds, common
 
-COMMAND_KEY = "byway.command"
 
-
-class InterceptCommand(KnowingCommand):
-    """Keeps what follows `--` apart: it is a command with flags of its own."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse what comes before `--`."""
-        if "--" in args:
-            at = args.index("--")
-            args, ctx.meta[COMMAND_KEY] = args[:at], tuple(args[at + 1 :])
-            if not ctx.meta[COMMAND_KEY]:
-                raise usage("there is no command after --", hint="leave -- out, or give the command to run")
-        return super().parse_args(ctx, args)
+class InterceptCommand(AfterDashes, KnowingCommand):
+    """Takes a command after `--`."""
 
 
 def the_workload(words: tuple[str, ...], workload: str | None) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from pathlib import Path
 import grpc.aio
 
 from xds.client.daemon.clock import Activity
+from xds.client.daemon.egress import Egress
 from xds.client.daemon.link import Link, LinkConfig
 from xds.client.daemon.notifications import Notifications
 from xds.client.daemon.proxy import ManagerProxy
@@ -94,8 +95,11 @@ async def serve(config: DaemonConfig) -> None:
         activity=Activity(),
         notifications=Notifications(),
     )
+    egress = Egress(touch=link.touch)
+    link.reach.listener = egress.offer
+    await egress.start()
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    service = DaemonService(link, stop=stopping.set)
+    service = DaemonService(link, egress, stop=stopping.set)
     server.add_generic_rpc_handlers((service.handlers(), ManagerProxy(link)))
     remove_stale_socket(files.socket)
     server.add_insecure_port(files.socket_address())
@@ -111,6 +115,7 @@ async def serve(config: DaemonConfig) -> None:
         await asyncio.gather(holding, return_exceptions=True)
         await server.stop(grace=0.5)
         await link.channel.close()
+        await egress.close()
         files.socket.unlink(missing_ok=True)
         log.info("daemon %d stopped", os.getpid())
 

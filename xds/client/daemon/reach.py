@@ -68,6 +68,8 @@ class Reach:
         self.wanted = wanted
         self.daemon = "" if wanted == "direct" else secrets.token_hex(8)
         """Names this process to the manager; empty where no tunnel is wanted."""
+        self.listener: Callable[[Offer | None], None] = lambda _: None
+        """Told of every offer, and that there is none any more."""
         self._choice = TunnelChoice(kind, folder)
         self._changed = changed
         self._tunnel: Tunnel | None = None
@@ -95,14 +97,17 @@ class Reach:
             self._problem = str(error)
             log.error("%s", error)
             return
-        self._offer = offer if offer.gateways else None
-        self._wake.set()
+        self._have(offer if offer.gateways else None)
 
     def none(self) -> None:
         """The manager has no gateways."""
         if self._offer is not None:
-            self._offer = None
-            self._wake.set()
+            self._have(None)
+
+    def _have(self, offer: Offer | None) -> None:
+        self._offer = offer
+        self._wake.set()
+        self.listener(offer)
 
     def serve(self, targets: frozenset[Target]) -> None:
         """What the session's intercepts lead to now."""

@@ -21,6 +21,7 @@ from xds.api.byway.daemon.v1 import (
 from xds.api.byway.manager.v1 import Session
 from xds.api.rpc import Context, Handlers
 from xds.api.services import Daemon
+from xds.client.daemon.egress import Egress
 from xds.client.daemon.link import Link
 from xds.client.daemon.verdict import unreachable
 from xds.terminal.words import duration
@@ -29,8 +30,9 @@ from xds.terminal.words import duration
 class DaemonService:
     """Answers the command line's questions about the daemon. `stop` is called once a Stop was answered."""
 
-    def __init__(self, link: Link, *, stop: Callable[[], None]) -> None:
+    def __init__(self, link: Link, egress: Egress, *, stop: Callable[[], None]) -> None:
         self._link = link
+        self._egress = egress
         self._stop = stop
 
     def handlers(self) -> Handlers:
@@ -59,6 +61,7 @@ class DaemonService:
             notifications=link.notifications.past(),
             token_file=str(link.config.token_file),
             reach=link.reach.status(),
+            proxy=self._egress.status(),
         )
         if reply is not None:
             status.manager_version, status.user = reply.manager_version, reply.user

@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from typing import Protocol
 
 READ = 1 << 18
 """Bytes that one read of a TCP connection takes at most."""
 UNSENT = 1 << 17
 """Bytes that wait in the kernel at most: what waits there can't be overtaken by a small answer of another stream."""
+
+LINGER = 1.0
+"""Seconds for which a side that has heard everything may go on to send what nobody wants."""
 
 
 class NotWantedError(ConnectionError):
@@ -84,7 +88,15 @@ class TcpStream:
         self._writer.close()
 
     def abort(self) -> None:
-        """See ByteStream."""
+        """See ByteStream. The other side sees a reset, which can't be taken for an end (RFC 9293, section 3.10.5)."""
+        raw = self._writer.get_extra_info("socket")
+        if raw is not None:
+            with contextlib.suppress(OSError):
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
+
+    def hang_up(self) -> None:
+        """End it at once; what is not sent yet is lost."""
         self._writer.transport.abort()
 
     @property
@@ -95,10 +107,11 @@ class TcpStream:
 
 async def splice(one: ByteStream, other: ByteStream) -> None:
     """Carry bytes both ways until both directions have ended, each by itself. Cuts both sides where one is cut."""
+    there, back = asyncio.Event(), asyncio.Event()
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_carry(one, other))
-            group.create_task(_carry(other, one))
+            group.create_task(_carry(one, other, done=there, opposite=back))
+            group.create_task(_carry(other, one, done=back, opposite=there))
     except* OSError:
         # The other side must hear of it: an end would say that everything has come.
         one.abort()
@@ -112,12 +125,30 @@ async def splice(one: ByteStream, other: ByteStream) -> None:
         other.close()
 
 
-async def _carry(source: ByteStream, sink: ByteStream) -> None:
+async def _carry(source: ByteStream, sink: ByteStream, *, done: asyncio.Event, opposite: asyncio.Event) -> None:
     try:
         while data := await source.read():
             sink.write(data)
             await sink.drain()
     except NotWantedError:
-        # What comes the other way is on its way still.
-        return
-    sink.end()
+        await _discard(source, opposite)
+    else:
+        sink.end()
+        done.set()
+
+
+async def _discard(source: ByteStream, opposite: asyncio.Event) -> None:
+    """Read what nobody wants: a connection closed with bytes unread is reset, and its other side would lose what it has
+    not read yet either."""
+
+    async def read() -> None:
+        while await source.read():
+            pass
+
+    reading = asyncio.create_task(read())
+    try:
+        await opposite.wait()
+        await asyncio.wait({reading}, timeout=LINGER)
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)

@@ -21,6 +21,10 @@ from xds.terminal.words import host_port, plain
 
 DIAL_TIMEOUT = 5.0
 """Seconds for TCP and TLS."""
+WINDOW = 16 << 20
+"""Bytes of a stream that may be on their way or unread. Large, because a gateway's Envoy drops what it has not sent yet
+when a service ends a connection first (https://github.com/envoyproxy/envoy/issues/28329); it resets the stream then, so
+that nobody takes it for complete."""
 ANSWER_TIMEOUT = 10.0
 """Seconds that a gateway may take to answer a CONNECT."""
 TEXT_LIMIT = 500
@@ -59,6 +63,7 @@ class Carrier:
         self.gateway = gateway
         self.multiplex = multiplex
         self._writer = writer
+        self._retiring: asyncio.Task[None] | None = None
 
     @classmethod
     async def dial(cls, gateway: Gateway, ca: bytes, *, timeout: float = DIAL_TIMEOUT) -> Carrier:
@@ -83,7 +88,8 @@ class Carrier:
         if tls.selected_alpn_protocol() != "h2":
             writer.transport.abort()
             raise CarrierError(f"{where} does not speak HTTP/2")
-        return cls(gateway, writer, Multiplex(TcpStream(reader, writer), client=True, keepalive=True))
+        multiplex = Multiplex(TcpStream(reader, writer), client=True, keepalive=True, stream_window=WINDOW)
+        return cls(gateway, writer, multiplex)
 
     @property
     def full(self) -> bool:
@@ -110,6 +116,16 @@ class Carrier:
             if stream is not None:
                 stream.abort()
         raise RefusedError(status, text)
+
+    def retire(self) -> None:
+        """Hang up once nothing is carried any more."""
+        self._retiring = asyncio.create_task(self._retire())
+
+    async def _retire(self) -> None:
+        try:
+            await self.multiplex.empty()
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """Hang up."""

@@ -45,15 +45,30 @@ HEADER_LIST = 16 << 20
 FRAME = 1 << 14
 """Bytes of a DATA frame at most: the turn of one stream."""
 
+SWEEP = 256
+"""Streams that are kept at least before those that have ended are looked for."""
+
 
 class _Connection(H2Connection):
-    """h2 takes GOAWAY for the end of the connection, but streams that are under way go on (RFC 9113, section 6.8)."""
+    """h2, but for two things that matter to a proxy."""
+
+    _sweep_at = SWEEP
 
     def _receive_goaway_frame(self, frame: Any) -> tuple[list[Any], list[Event]]:
+        """h2 takes GOAWAY for the end of the connection, but what is under way goes on (RFC 9113, section 6.8)."""
         event = ConnectionTerminated()
         event.error_code, event.last_stream_id = frame.error_code, frame.last_stream_id
         event.additional_data = frame.additional_data or None
         return [], [event]
+
+    def _open_streams(self, remainder: int) -> int:
+        """h2 walks all streams whenever one is opened, to count them and to forget those that have ended: a second of
+        work for two thousand at once. Now and then is enough; who opens streams counts them himself."""
+        if len(self.streams) < self._sweep_at:
+            return 0
+        count = int(super()._open_streams(remainder))
+        self._sweep_at = SWEEP + 2 * len(self.streams)
+        return count
 
 
 @dataclass(slots=True)
@@ -109,6 +124,11 @@ class Framing:
     def extended_connect(self) -> bool:
         """Whether the other side takes extended CONNECT (RFC 8441)."""
         return bool(self._h2.remote_settings.enable_connect_protocol)
+
+    @property
+    def hoarding(self) -> bool:
+        """Whether so much is unread that streams may soon have to wait for the readers of others."""
+        return self._unread > HOARD // 2
 
     # ── receiving ──
 

@@ -29,7 +29,7 @@ from h2.events import (
 from h2.exceptions import ProtocolError
 
 from xds.client.tunnel.bytestream import ByteStream, NotWantedError
-from xds.client.tunnel.framing import Framing, Headers
+from xds.client.tunnel.framing import STREAM_WINDOW, Framing, Headers
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +54,6 @@ class StreamResetError(ConnectionError):
     def __init__(self, code: int) -> None:
         super().__init__(f"the stream was reset ({_name(code)})")
         self.code = code
-
-
-class StreamDoneError(StreamResetError, NotWantedError):
-    """It was cut without an error: the answer is complete, and the rest of the question is not wanted."""
-
-
-def _reset(code: int) -> StreamResetError:
-    return StreamDoneError(code) if code == ErrorCodes.NO_ERROR else StreamResetError(code)
 
 
 def _name(code: int) -> str:
@@ -125,6 +117,12 @@ class Stream:
         """Whether the other side has sent all, and all of it was read."""
         return self._ended and not self._pieces
 
+    def _check_wanted(self) -> None:
+        if self._ended and isinstance(self._error, StreamResetError):
+            # All of its words have come, whatever the code: it is our words that it cuts.
+            raise NotWantedError(str(self._error)) from self._error
+        self._check()
+
     def _check(self) -> None:
         if self._error is not None:
             raise self._error
@@ -150,11 +148,11 @@ class Stream:
 
     async def drain(self) -> None:
         """See ByteStream."""
-        self._check()
+        self._check_wanted()
         while self._framing.queued(self.number) > QUEUE:
             self._writable.clear()
             await self._writable.wait()
-            self._check()
+            self._check_wanted()
 
     def end(self, trailers: Headers | None = None) -> None:
         """Nothing more will be written but, where given, these trailers."""
@@ -168,7 +166,7 @@ class Stream:
         if self._error is None:
             self._framing.reset(self.number, code)
             self._connection.wake()
-            self._fail(_reset(code))
+            self._fail(StreamResetError(code))
 
     def close(self) -> None:
         """See ByteStream; what is queued before our end is sent first."""
@@ -224,9 +222,15 @@ class Multiplex:
     """One HTTP/2 connection."""
 
     def __init__(
-        self, io: ByteStream, *, client: bool, serve: Callable[[Stream], None] | None = None, keepalive: bool = False
+        self,
+        io: ByteStream,
+        *,
+        client: bool,
+        serve: Callable[[Stream], None] | None = None,
+        keepalive: bool = False,
+        stream_window: int = STREAM_WINDOW,
     ) -> None:
-        self.framing = Framing(client=client)
+        self.framing = Framing(client=client, stream_window=stream_window)
         self.closed = asyncio.Event()
         self.reason = ""
         """Why it is closed, for people."""
@@ -251,7 +255,10 @@ class Multiplex:
 
     @property
     def full(self) -> bool:
-        """Whether the other side takes no further stream for now, or ever."""
+        """Whether another stream should go elsewhere, for now or for ever: there are as many as the other side allows,
+        or so much is unread that it would have to wait for the readers of others."""
+        if self.framing.hoarding:
+            return True
         return self.draining or self.closed.is_set() or self.streams >= self.framing.max_outbound_streams
 
     def when_draining(self, call: Callable[[], None]) -> None:
@@ -272,7 +279,7 @@ class Multiplex:
 
     def open(self, headers: Headers, *, end: bool = False) -> Stream:
         """Begin a stream. Raises ConnectionError, ValueError (HTTP/2 does not allow these headers)."""
-        if self.full:
+        if self.draining or self.closed.is_set() or self.streams >= self.framing.max_outbound_streams:
             raise ConnectionLostError(self.reason or "the other side takes no more streams")
         stream = Stream(self, self.framing.next_stream())
         self._streams[stream.number] = stream
@@ -343,7 +350,7 @@ class Multiplex:
         elif (found := self._streams.get(number)) is None:
             return
         elif isinstance(event, StreamReset):
-            found._fail(_reset(int(event.error_code or 0)))
+            found._fail(StreamResetError(int(event.error_code or 0)))
         else:
             found._take(event)
 

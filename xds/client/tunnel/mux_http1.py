@@ -23,6 +23,9 @@ from xds.client.tunnel.mux_request import Request, http1_answer
 
 HEAD_LIMIT = 16 << 20
 """Bytes of an answer's head at most."""
+AT_ONCE = 64
+"""Connections to a process that are opened at the same time: less than its backlog holds (128 is usual), and little
+enough work at once that the gateway's pings are answered in time."""
 IDLE = 1.0
 """Seconds for which an idle connection is used again: less than any server waits before it closes one."""
 
@@ -58,7 +61,7 @@ class Connection:
         """Hang up."""
         if self._ahead is not None:
             self._ahead.cancel()
-        self.io.abort()
+        self.io.hang_up()
 
 
 class Http1Pool:
@@ -66,6 +69,7 @@ class Http1Pool:
 
     def __init__(self) -> None:
         self._idle: defaultdict[Target, list[Connection]] = defaultdict(list)
+        self._room: defaultdict[Target, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
 
     async def take(self, target: Target, timeout: float) -> Connection:
         """A connection to a target. Raises OSError (TimeoutError is one)."""
@@ -75,7 +79,8 @@ class Http1Pool:
             if connection.usable:
                 return connection
             connection.close()
-        return Connection(await connect(target, timeout))
+        async with self._room[target]:
+            return Connection(await connect(target, timeout))
 
     def give_back(self, target: Target, connection: Connection) -> None:
         """An answer was read to its end."""

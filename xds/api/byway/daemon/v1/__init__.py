@@ -8,6 +8,7 @@ __all__ = (
     "GetStatusReply",
     "GetStatusRequest",
     "PastNotification",
+    "Proxy",
     "Reach",
     "StopReply",
     "StopRequest",
@@ -97,6 +98,8 @@ class GetStatusReply(betterproto2.Message):
 
     reach: "Reach | None" = betterproto2.field(17, betterproto2.TYPE_MESSAGE, optional=True)
 
+    proxy: "Proxy | None" = betterproto2.field(18, betterproto2.TYPE_MESSAGE, optional=True)
+
 
 default_message_pool.register_message("byway.daemon.v1", "GetStatusReply", GetStatusReply)
 
@@ -119,6 +122,31 @@ class PastNotification(betterproto2.Message):
 
 
 default_message_pool.register_message("byway.daemon.v1", "PastNotification", PastNotification)
+
+
+@dataclass(eq=False, repr=False)
+class Proxy(betterproto2.Message):
+    """
+    The way into the cluster: HTTP and SOCKS5 on one port of loopback.
+    """
+
+    address: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    HOST:PORT; empty where it doesn't listen.
+    """
+
+    password: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Secret. What clients have to give, with any user name; empty: nothing, who they are is seen otherwise.
+    """
+
+    detail: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Why it is of no use now; empty where it is.
+    """
+
+
+default_message_pool.register_message("byway.daemon.v1", "Proxy", Proxy)
 
 
 @dataclass(eq=False, repr=False)
