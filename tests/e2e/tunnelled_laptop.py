@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import signal
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from demo.world import World
@@ -10,14 +14,21 @@ from tests.e2e.api_laptop import ApiLaptop
 from tests.e2e.stage import until
 from xds.api.byway.manager import v1
 from xds.client.tunnel.contract import Gateway, MakeTunnel, Offer, Target, Tunnel
+from xds.client.tunnel.envoy_tunnel import EnvoyTunnel
 
 
 class TunnelledLaptop(ApiLaptop):
-    """One user's session. Use it as an asynchronous context manager; it is there once the tunnels are."""
+    """One user's session. Use it as an asynchronous context manager; it is there once the tunnels are.
 
-    def __init__(self, world: World, user: str, make: MakeTunnel) -> None:
+    `through`: by gateway, the port of a forwarder to dial instead. `says`: what the manager is told of the tunnel,
+    where that is not to be the truth.
+    """
+
+    def __init__(self, world: World, user: str, make: MakeTunnel, *, through: Mapping[str, int] | None = None) -> None:
         super().__init__(world, user, daemon=secrets.token_hex(8))
         self.tunnel: Tunnel = make(self._tunnel_changed)
+        self.says: v1.TunnelState | None = None
+        self._through = through or {}
         self._declared: set[Target] = set()
 
     def _tunnel_changed(self) -> None:
@@ -25,20 +36,34 @@ class TunnelledLaptop(ApiLaptop):
 
     async def __aenter__(self) -> TunnelledLaptop:
         await super().__aenter__()
-        assert self._reply.tunnel is not None
-        await self.tunnel.start(offer_of(self._reply.tunnel))
-        await until(self._up, "a tunnel to every gateway")
+        await self.tunnel.start(self.offer)
+        await until(self.up, "a tunnel to every gateway")
         return self
 
-    async def _up(self) -> bool:
-        return all(one.up for one in self.tunnel.state.gateways)
+    @property
+    def offer(self) -> Offer:
+        """The manager's offer, with the forwarders."""
+        assert self._reply.tunnel is not None
+        offer = offer_of(self._reply.tunnel)
+        gateways = tuple(replace(one, port=self._through.get(one.name, one.port)) for one in offer.gateways)
+        return replace(offer, gateways=gateways)
+
+    async def up(self) -> bool:
+        """Whether there is a tunnel to every gateway."""
+        return bool(self.tunnel.state.gateways) and all(one.up for one in self.tunnel.state.gateways)
+
+    async def kill(self) -> None:
+        """End the tunnel as roughly as its kind can: an Envoy by kill -9. The daemon's part of it goes too."""
+        if isinstance(self.tunnel, EnvoyTunnel):
+            os.kill(self.tunnel.pid, signal.SIGKILL)
+        await self.tunnel.stop()
 
     async def __aexit__(self, *about: object) -> None:
         await super().__aexit__(*about)
         await self.tunnel.stop()
 
     def _tunnel_state(self) -> v1.TunnelState:
-        return v1.TunnelState(kind=self.tunnel.kind, up=list(self.tunnel.state.up))
+        return self.says or v1.TunnelState(kind=self.tunnel.kind, up=list(self.tunnel.state.up))
 
     async def intercept(self, name: str, workload: str, target: int, **options: Any) -> v1.Intercept:
         """As that of a laptop that is reached directly; the target is declared before."""

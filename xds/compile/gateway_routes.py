@@ -40,6 +40,12 @@ NAME = "x-byway-name"
 OWNER = "x-byway-owner"
 """What a gateway tells a laptop of a request: where it is for, and whose intercept it belongs to."""
 
+_WHO = (
+    f"%METADATA(ROUTE:{names.METADATA}:intercept)%; served-by=%CEL('{AWAY}' in response.headers ? 'none' : 'laptop')%"
+)
+"""Who answered: what is marked comes from no process on a laptop. An expression is dear to compile: it is there once,
+and not with each route."""
+
 Served = tuple[WorkloadId, tuple[Port, ...]]
 """All of a workload that shows in routes to it."""
 
@@ -55,12 +61,20 @@ class Passage:
 
 
 def to_sidecars(passages: Sequence[Passage]) -> bytes:
-    """The RouteConfiguration of what sidecars send: name = 1, virtual_hosts = 2 {name = 1, domains = 2, routes = 3}."""
+    """The RouteConfiguration of what sidecars send.
+
+    name = 1, virtual_hosts = 2 {name = 1, domains = 2, routes = 3}, response_headers_to_add = 4
+    """
     routes: list[bytes] = []
     for one in passages:
         routes += _passage(Kept(_key(one), one))
     host = wire.text(1, "all") + wire.text(2, "*") + wire.repeated(3, [*routes, *_nowhere()])
-    return wire.text(1, names.TO_SIDECARS) + wire.field(2, host)
+    return wire.text(1, names.TO_SIDECARS) + wire.field(2, host) + wire.field(4, _answered())
+
+
+@lru_cache(maxsize=1)
+def _answered() -> bytes:
+    return encode(header(SERVED_BY, _WHO, OVERWRITE))
 
 
 def _key(passage: Passage) -> object:
@@ -105,10 +119,7 @@ def _route(one: Passage, match: RouteMatch, *, connect: bool = False) -> Route:
             header(NAME, _literally(one.intercept.spec.name), OVERWRITE),
             header(OWNER, _literally(one.intercept.owner), OVERWRITE),
         ],
-        response_headers_to_add=[
-            header(SERVED_BY, f"{one.intercept.id}; served-by=laptop", OVERWRITE),
-            header("cache-control", "no-store", OVERWRITE),
-        ],
+        response_headers_to_add=[header("cache-control", "no-store", OVERWRITE)],
     )
 
 
