@@ -290,3 +290,21 @@ def test_removals_wait_until_no_type_has_anything_to_add(peer: DeltaPeer) -> Non
     peer.ack(routes)
     moved, removed = peer.answers()
     assert (moved.resources, removed.removed) == ({"r": "c2"}, ("c1",))
+
+
+def test_what_was_refused_and_is_gone_is_not_missed_although_its_removal_came_with_another_refusal(
+    peer: DeltaPeer,
+) -> None:
+    peer.subscribe(CLUSTER)
+    peer.put(opaque(CLUSTER, "gone"), opaque(CLUSTER, "kept"))
+    (answer,) = peer.answers()
+    peer.nack(answer)
+    peer.store.update(group={VIEW.group: {(CLUSTER, "gone"): None, (CLUSTER, "new"): opaque(CLUSTER, "new")}})
+    peer.subscribe(CLUSTER, "gone")
+    (answer,) = peer.answers()
+    assert (set(answer.resources), answer.removed) == ({"new"}, ("gone",))
+    peer.nack(answer)
+    peer.put(opaque(CLUSTER, "kept", "2"), opaque(CLUSTER, "new", "2"))
+    peer.exchange()
+    assert peer.status(CLUSTER).state is SyncState.SYNCED
+    assert not peer.stream.lag(peer.store.revision, [CLUSTER])

@@ -150,9 +150,9 @@ class Machine(RuleBasedStateMachine):
         self.wanted[type_url] -= set(dropped)
         self.refused.pop(type_url, None)
         self.asked.add(type_url)
-        if isinstance(self.peer, DeltaPeer):
-            kept = self.kept.get(type_url, {})
-            self.kept[type_url] = {name: each for name, each in kept.items() if self.covers(type_url, name)}
+        # What a client unsubscribes from it drops by itself, in both variants; nobody tells it.
+        kept = self.kept.get(type_url, {})
+        self.kept[type_url] = {name: each for name, each in kept.items() if self.covers(type_url, name)}
         self.peer.unsubscribe(type_url, *dropped)
 
     @rule(type_url=types)

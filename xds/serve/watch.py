@@ -277,6 +277,9 @@ class Watch(ABC, Generic[Request]):
         text = error.message or f"refused with code {error.code}"
         nack = Nack(text, sent.revision, sent.resources, at, sent.nonce, max(0.0, at - sent.at))
         flight.pushed.settle(Outcome.NACKED, at, text)
+        for name in sent.removed:
+            # It is not there any more, so that nothing can make up for its refusal.
+            self._rejected.pop(name, None)
         rejected = {name: each for name, each in sent.resources.items() if self.subscription.covers(name)}
         if rejected or not sent.resources:
             # What the client has unsubscribed from meanwhile is not missing there.
