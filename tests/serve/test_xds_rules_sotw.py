@@ -220,3 +220,17 @@ def test_a_later_acknowledgement_settles_the_earlier_ones(peer: SotwPeer) -> Non
     assert skipped.type_url == warming.type_url == ENDPOINT
     peer.ack(warming)
     assert peer.status(ENDPOINT).state is SyncState.SYNCED
+
+
+def test_what_is_refused_when_it_is_gone_already_is_not_missed(peer: SotwPeer) -> None:
+    """Of endpoints nobody is told that they are gone, so nothing could make up for the refusal."""
+    peer.put(opaque(ENDPOINT, "gone"), opaque(ENDPOINT, "kept"))
+    peer.subscribe(ENDPOINT, "gone", "kept")
+    (answer,) = peer.answers()
+    peer.drop((ENDPOINT, "gone"))
+    assert peer.answers() == []
+    peer.nack(answer)
+    assert peer.status(ENDPOINT).state is SyncState.NACKED
+    peer.put(opaque(ENDPOINT, "kept", "2"))
+    peer.exchange()
+    assert peer.status(ENDPOINT).state is SyncState.SYNCED

@@ -15,7 +15,7 @@ from rich.console import Console
 from demo.processes import NotReadyError
 from demo.scenario import IDLE_SECONDS, Scenario
 from demo.show import Stage
-from demo.world import World
+from demo.world import Gateway, World
 
 
 def main() -> int:
@@ -36,10 +36,11 @@ def main() -> int:
         root,
         users=("alice", "bob", "carol"),
         settings={"intercept": {"inactiveBlockTimeout": f"{IDLE_SECONDS}s"}},
+        gateways=[Gateway("gw-1")],
     )
     keep = arguments.keep
     try:
-        console.print("starting a manager, three services in four instances, and an Envoy in front of each …")
+        console.print("starting a manager, a gateway, three services in four instances, and an Envoy in front of each …")
         console.print(f"logs are in {root / 'logs'}")
         world.start()
         console.print(f"up after {time.monotonic() - stage.started:.1f} s")

@@ -77,9 +77,9 @@ class Scenario:
         self.stage.expect(done.returncode == fails_with, f"exit code {done.returncode}, expected {fails_with}")
         return said
 
-    def connect(self, who: Developer) -> None:
+    def connect(self, who: Developer, *flags: str) -> None:
         """Connect a laptop and learn its header."""
-        self.stage.command(who.name, ["byway", "connect"], who.laptop.connect())
+        self.stage.command(who.name, ["byway", "connect", *flags], who.laptop.connect(*flags))
         key = who.laptop.json("status")["key"]
         who.header = {key["name"]: key["value"]}
 
@@ -105,8 +105,13 @@ class Scenario:
         self.ask("/", {}, *CLUSTER)
 
     def first_intercept(self) -> str:
-        self.stage.step("alice intercepts her own requests to orders")
+        self.stage.step(
+            "alice intercepts her own requests to orders",
+            "Her laptop can only call out, so it holds a tunnel to the gateway; bob's will be reached directly.",
+        )
         self.connect(self.alice)
+        said = self.byway(self.alice, "status")
+        self.stage.expect("by tunnel" in said, "requests reach alice's laptop through the gateway")
         self.start_process(self.alice, "orders")
         self.byway(self.alice, "intercept", "orders", "--port", str(self.alice.port), "--http-header", "auto")
         alices = self.intercept_id(self.alice, "orders")
@@ -119,7 +124,7 @@ class Scenario:
 
     def second_intercept(self, alices: str) -> None:
         self.stage.step("bob intercepts the same service beside her")
-        self.connect(self.bob)
+        self.connect(self.bob, "--reach", "direct")
         self.start_process(self.bob, "orders")
         self.byway(self.bob, "intercept", "orders", "--port", str(self.bob.port), "--http-header", "auto")
         bobs = self.intercept_id(self.bob, "orders")
@@ -161,7 +166,7 @@ class Scenario:
 
     def conflict_and_take_over(self, alices: str) -> None:
         self.stage.step("carol wants the very same requests", "Refused, with the owner and a request for both.")
-        self.connect(self.carol)
+        self.connect(self.carol, "--reach", "direct")
         self.start_process(self.carol, "orders")
         name, value = next(iter(self.alice.header.items()))
         wish = ("intercept", "orders", "--port", str(self.carol.port), "--http-header", f"{name}={value}")

@@ -121,6 +121,10 @@ class SotwWatch(Watch[SotwRequest]):
             if self.subscription.covers(each.name):
                 self._known[each.name] = each
 
+    def _misses(self, name: str) -> bool:
+        # What is gone meanwhile was dropped in silence: no later response would mention it.
+        return super()._misses(name) and name in self._known
+
     def _note_acked(self, sent: LastSent) -> None:
         if self._full:
             self.acked.clear()

@@ -280,7 +280,7 @@ class Watch(ABC, Generic[Request]):
         for name in sent.removed:
             # It is not there any more, so that nothing can make up for its refusal.
             self._rejected.pop(name, None)
-        rejected = {name: each for name, each in sent.resources.items() if self.subscription.covers(name)}
+        rejected = {name: each for name, each in sent.resources.items() if self._misses(name)}
         if rejected or not sent.resources:
             # What the client has unsubscribed from meanwhile is not missing there.
             self.nack = nack
@@ -288,6 +288,10 @@ class Watch(ABC, Generic[Request]):
             known = self._rejected_since
             self._rejected_since = flight.since if known is None else min(known, flight.since)
         return nack
+
+    def _misses(self, name: str) -> bool:
+        """Whether the client should have this."""
+        return self.subscription.covers(name)
 
     def _forget(self, names: Iterable[str]) -> None:
         """The client has dropped these by itself."""
