@@ -40,7 +40,7 @@ def main() -> int:
     )
     keep = arguments.keep
     try:
-        console.print("starting a manager, a gateway, three services in four instances, and an Envoy in front of each …")
+        console.print("starting a manager, a gateway, three services in four instances, and an Envoy before each …")
         console.print(f"logs are in {root / 'logs'}")
         world.start()
         console.print(f"up after {time.monotonic() - stage.started:.1f} s")
