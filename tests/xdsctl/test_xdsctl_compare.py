@@ -110,6 +110,7 @@ def envoys(kind: str, name: str, **filled: Any) -> dict[str, Any]:
             locality.update(locality={}, load_balancing_weight=0)
             for endpoint in locality["lb_endpoints"]:
                 endpoint["load_balancing_weight"] = 1
+                endpoint["health_status"] = endpoint.get("health_status", "HEALTHY")
                 endpoint["endpoint"]["health_check_config"] = {}
         body["policy"] = {"overprovisioning_factor": 140}
     return {**body, **filled}

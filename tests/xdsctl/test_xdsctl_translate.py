@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,10 @@ def changed(tmp_path: Path, before: str, after: str) -> Path:
 def test_a_state_as_tables(wide: bool) -> None:
     result = translate(TEAM, *(["-o", "wide"] if wide else []))
     assert result.code == 0
-    check(f"translate{'-wide' if wide else ''}.txt", result.out)
+    # A version is a hash of the content: whatever is compiled differently would be a difference here, too.
+    shown, count = re.subn(r"\b[0-9a-f]{16}\b", "VERSION.........", result.out)
+    assert bool(count) == wide
+    check(f"translate{'-wide' if wide else ''}.txt", shown)
     assert "it goes to i-1" in result.err
 
 

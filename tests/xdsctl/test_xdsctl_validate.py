@@ -12,7 +12,9 @@ import pytest
 
 from tests.xdsctl.running import ROOT, Result, xdsctl
 from tests.xdsctl.test_xdsctl_tables import check
-from xdsctl.static import Unit, dangling, units_of
+from xds.bootstrap import gateway_bootstrap
+from xdsctl.resources import Resource
+from xdsctl.static import GATEWAYS_OWN, Unit, dangling, units_of
 from xdsctl.validated import refusals, words
 
 TEAM = ROOT / "tests/xdsctl/states/team.yaml"
@@ -123,6 +125,50 @@ def test_what_is_compiled_refers_to_nothing_that_is_not_there(printed: Document)
         json.loads(xdsctl("validate", "-f", str(TEAM), "--node", "db", "-o", "json").out)["nodes"][0]["warnings"] == []
     )
     assert dangling({}) == []
+
+
+def test_envoy_looks_at_clusters_whose_secrets_come_by_ads(tmp_path: Path) -> None:
+    file = tmp_path / "byway.yaml"
+    gateways = "gateways: [{name: gw-1, tunnel: '127.0.0.1:21443', sidecars: '127.0.0.1:21444'}]\n"
+    file.write_text(gateways + TEAM.read_text())
+    result = xdsctl("validate", "-f", str(file), "-o", "json")
+    assert (result.code, result.err) == (0, "")
+    nodes = json.loads(result.out)["nodes"]
+    assert nodes
+    assert [one["refusals"] for one in nodes] == [[]] * len(nodes)
+    printed = xdsctl("translate", "-f", str(file), "--type", "clusters", "--node", "orders-1", "-o", "json")
+    assert "byway/identity" in str(bodies(json.loads(printed.out), "clusters")["gateways"])
+
+
+def test_the_clusters_of_a_gateways_bootstrap_are_there_for_its_routes() -> None:
+    keys = ("node", "admin_socket", "keys_socket", "manager_host", "secret_file", "issuer", "audience")
+    numbers = ("accept_port", "manager_port", "max_program_size")
+    template = gateway_bootstrap({**dict.fromkeys(keys, ""), **dict.fromkeys(numbers, 1)})
+    names = {one["name"] for one in template["static_resources"]["clusters"]}
+    assert names >= GATEWAYS_OWN
+    routes = {"virtual_hosts": [{"routes": [{"route": {"cluster": each}} for each in (*GATEWAYS_OWN, "nowhere")]}]}
+    (warning,) = dangling({"routes": [Resource("laptops", routes, "")]}, GATEWAYS_OWN)
+    assert "nowhere" in warning
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 100_000, '{"a":' * 100_000, "instances: &a []\nmore: *a\n", "{", "\x00", "types: []\n", "- node\n"],
+    ids=["deep YAML", "deep JSON", "an alias", "half", "no text", "nothing", "a list"],
+)
+def test_what_no_command_prints_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "resources"
+    path.write_text(content)
+    result = xdsctl("validate", "-r", str(path))
+    assert result.code == 2
+    assert result.err.startswith(f"Error: -r: {path} is not what `xdsctl translate`, `get` or `fetch` print")
+
+
+def test_a_program_that_is_no_envoy_says_nothing_of_resources(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVOY", "true")
+    result = xdsctl("validate", "-f", str(TEAM))
+    assert result.code == 1
+    assert result.err.endswith("/true is no Envoy: it does not tell its version\n")
 
 
 def test_without_an_envoy_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,12 +128,15 @@ def with_envoy(compared: ComparedType, actual: Iterable[Resource]) -> Iterator[C
 
 
 FILLED_IN: Mapping[str, tuple[Any, ...]] = {
+    "health_status": ("UNKNOWN", "HEALTHY"),
     "locality": ({},),
     "health_check_config": ({},),
     "load_balancing_weight": (0, 1),
     "policy": ({"overprovisioning_factor": 140}, {}),
 }
-"""What Envoy writes into endpoints by itself, see config.endpoint.v3.ClusterLoadAssignment."""
+"""What Envoy writes into endpoints by itself, see config.endpoint.v3.ClusterLoadAssignment. To Envoy an endpoint of
+unknown health is a healthy one (config.core.v3.HealthStatus), and so it says.
+"""
 
 
 def said(body: dict[str, Any]) -> dict[str, Any]:

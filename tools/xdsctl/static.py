@@ -26,6 +26,9 @@ from xdsctl.resources import Resource
 Json = dict[str, Any]
 NOWHERE = "xdsctl-nowhere"
 """The cluster of an ADS server that isn't asked: resources may refer to ADS."""
+_ASKED = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": NOWHERE}}]}
+GATEWAYS_OWN = frozenset({"accept", "jwks", "laptops"})
+"""The clusters of a gateway's bootstrap that its routes lead to."""
 _MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = {
     "name": "envoy.filters.http.router",
@@ -79,10 +82,8 @@ def bootstrap(units: Iterable[Unit], node: str) -> Json:
     for (kind, _), those in together.items():
         place = clusters if kind in {"clusters", "endpoints"} else listeners
         place.append(_BUILDERS[kind](those))
-    grpc = {"envoy_grpc": {"cluster_name": NOWHERE}}
-    ads = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [grpc]}
     static = {"listeners": listeners, "clusters": clusters}
-    return {**kept, "dynamic_resources": {"ads_config": ads}, "static_resources": static}
+    return {**kept, "dynamic_resources": {"ads_config": _ASKED}, "static_resources": static}
 
 
 def _listener(those: Sequence[Unit]) -> Json:
@@ -115,11 +116,23 @@ def _routes(those: Sequence[Unit]) -> Json:
 
 
 def _cluster(those: Sequence[Unit]) -> Json:
-    body = _plain(those[0].body)
+    body: Json = _secrets_without_ads(_plain(those[0].body))
     if body.get("type") != "EDS":
         return body
     rest = {key: value for key, value in body.items() if key != "eds_cluster_config"}
     return {**rest, "type": "STATIC", "load_assignment": {"cluster_name": body.get("name", "")}}
+
+
+def _secrets_without_ads(value: Any) -> Any:
+    """With secrets by a stream of their own: a static cluster comes before ADS does, and Envoy 1.40 crashes on that."""
+    if isinstance(value, list):
+        return [_secrets_without_ads(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if "ads" in value.get("sds_config", {}):
+        rest = {key: each for key, each in value["sds_config"].items() if key != "ads"}
+        return {**value, "sds_config": {**rest, "api_config_source": _ASKED}}
+    return {key: _secrets_without_ads(each) for key, each in value.items()}
 
 
 def _endpoints(those: Sequence[Unit]) -> Json:
@@ -141,9 +154,10 @@ def _plain(body: Json) -> Json:
     return {key: value for key, value in body.items() if key != "@type"}
 
 
-def dangling(resources: Mapping[str, Sequence[Resource]]) -> list[str]:
-    """What refers to something that isn't there, as sentences."""
+def dangling(resources: Mapping[str, Sequence[Resource]], own: Iterable[str] = ()) -> list[str]:
+    """What refers to something that isn't there, as sentences. `own`: the clusters of the node's bootstrap."""
     there = {kind: {one.name for one in resources.get(kind, ())} for kind in _BUILDERS}
+    there["clusters"].update(own)
     found = [
         f"listeners {one.name} asks for routes {name}, which there are not"
         for one in resources.get("listeners", ())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xds.compile import names
@@ -42,7 +42,8 @@ def translate_state(found: StateFile) -> list[Translated]:
 
 def _workload(found: StateFile, workload: Workload) -> list[Translated]:
     ids = [one.id for one in found.state.of_workload(workload.id)]
-    compiled = compile_workload(workload_state(found.state, workload, ids, when=_moment))
+    wanted = workload_state(found.state, workload, ids, when=_moment)
+    compiled = compile_workload(replace(wanted, gateways=found.config.gateways))
     return [Translated(names.node(workload.id, each), _resources(compiled, each)) for each in workload.instances]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 Nodes = Mapping[str, Mapping[str, Sequence[Resource]]]
 """By node and type."""
 FILE = click.Path(path_type=Path)
+MAX_DEPTH = 200
+"""Of what is read; Envoy's resources have some thirty levels."""
 
 
 @click.command(short_help="Have a real Envoy check resources.")
@@ -79,8 +82,9 @@ def validate(file: Path | None, resources: Path | None, wanted: str, access: Acc
     else:
         raise usage("which resources?", hint="give -f FILE, -r FILE or --node NODE")
     envoy = Envoy()
+    version = envoy.version()
     results = [check(node, found, envoy) for node, found in nodes.items()]
-    show(data(as_dict(envoy.version(), results), output) if is_data(output) else text(results))
+    show(data(as_dict(version, results), output) if is_data(output) else text(results))
     return Exit.OK if all(one.ok for one in results) else Exit.FAILED
 
 
@@ -113,17 +117,32 @@ def _printed(path: Path) -> Nodes:
 
     try:
         content = (STDIN if str(path) == "-" else path).read_text()
-        documents = list(yaml.load_all(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
         nodes: dict[str, dict[str, list[Resource]]] = {}
-        for node, kind, one in (found for document in documents for found in _entries(document)):
+        for node, kind, one in (found for document in _documents(content) for found in _entries(document)):
             nodes.setdefault(node, {}).setdefault(kind, []).append(one)
     except OSError as error:
         raise usage(f"-r: can't read {path}: {(error.strerror or str(error)).lower()}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise _not_printed(path) from error
     if not nodes:
         raise _not_printed(path)
     return nodes
+
+
+def _documents(content: str) -> list[Any]:
+    """What is in JSON or YAML. Raises ValueError, RecursionError or YAMLError."""
+    import yaml
+
+    if content.startswith("{"):
+        return [json.loads(content)]
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    depth = 0
+    # Before it is loaded: libyaml's loader follows any depth, on the C stack, and an alias makes much out of little.
+    for event in yaml.parse(content, loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):
+            raise ValueError("no command prints that")
+    return list(yaml.load_all(content, loader))
 
 
 def _not_printed(path: Path) -> FailureError:

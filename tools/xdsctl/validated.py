@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from xds.bootstrap import NoEnvoyError, envoy_binary
+from xds.compile.names import gateway_node
 from xds.paths import write_private
 from xds.terminal.failure import FailureError
 from xds.terminal.output import indented, styled, table
 from xds.terminal.words import plain
 from xdsctl.nodes import listed
 from xdsctl.resources import TYPES, Resource
-from xdsctl.static import Unit, bootstrap, dangling, units_of
+from xdsctl.static import GATEWAYS_OWN, Unit, bootstrap, dangling, units_of
 
 TIMEOUT = 60.0
 """Seconds that Envoy may take to look at all of a node."""
@@ -84,7 +85,9 @@ class Envoy:
         """Its version, such as 1.40.0."""
         done = self._run("--version")
         found = re.search(r"/(\d+\.\d+\.\d+\S*?)/", done.stdout)
-        return found[1] if found else done.stdout.strip()
+        if found is None:
+            raise FailureError(f"{self.binary} is no Envoy: it does not tell its version", code="no_envoy")
+        return found[1]
 
     def verdict(self, node: str) -> Verdict:
         """What it says of units of a node."""
@@ -168,7 +171,8 @@ def validate(node: str, resources: Mapping[str, Sequence[Resource]], envoy: Envo
     frames, routes = units_of(resources)
     found = _refused(frames, routes, ask) if ask([*frames, *routes]) else []
     counts = {kind: len(resources.get(kind, ())) for kind in TYPES}
-    return Validated(node, counts, found, dangling(resources))
+    own = GATEWAYS_OWN if node.startswith(gateway_node("")) else ()
+    return Validated(node, counts, found, dangling(resources, own))
 
 
 def _refused(frames: list[Unit], routes: list[Unit], ask: Verdict) -> list[Refusal]:
