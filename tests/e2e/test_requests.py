@@ -104,6 +104,16 @@ async def test_a_request_is_shown_with_who_answered_it(stage: Stage, way: Way) -
     assert not any("secret" in str(one) for one in watched.changes)
 
 
+@pytest.mark.parametrize("method", ["HEAD", "PROPFIND"])
+async def test_every_method_is_shown_by_its_name(stage: Stage, method: str) -> None:
+    url = f"http://127.0.0.1:{stage.port('web')}/{method}"
+    async with watching(stage.alice, "web") as watched:
+        async with ClientSession() as web, web.request(method, url, headers=MATCHED.headers) as got:
+            await got.read()
+        found = await watched.ended(f"/{method}")
+    assert found.method == method
+
+
 @pytest.mark.parametrize("way", TUNNELLED, ids=str)
 async def test_a_request_through_a_tunnel_is_told_of_once(stage: Stage, way: Way) -> None:
     async with watching(stage.far[way.name.removeprefix("tunnel-")], "web") as watched:

@@ -23,10 +23,11 @@ from envoy_data_plane.envoy.service.accesslog.v3 import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xds.manager.requests.records import PATH_LIMIT, read_entry, read_records
+from xds.manager.requests.records import METHOD_LIMIT, PATH_LIMIT, read_entry, read_records
 
 START = datetime(2026, 11, 20, tzinfo=UTC)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+METHODS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ-", min_size=1, max_size=2 * METHOD_LIMIT)
 SERVERS = st.sampled_from(["laptop", "cluster", "none"])
 
 
@@ -48,6 +49,7 @@ def entries(draw: st.DrawFn) -> HttpAccessLogEntry:
     )
     request = HttpRequestProperties(
         request_method=draw(st.sampled_from(RequestMethod)),
+        request_headers=draw(st.dictionaries(st.sampled_from([":method", "x-other"]), METHODS)),
         path=draw(TEXT),
         authority=draw(TEXT),
         user_agent=draw(TEXT),
@@ -90,7 +92,8 @@ def test_a_message_is_read_as_the_library_reads_it(those: list[HttpAccessLogEntr
         kinds = {AccessLogType.NotSet, AccessLogType.DownstreamEnd}
         assert record.ended == (common.access_log_type in kinds and not common.intermediate_log_entry)
         unspecified = request.request_method is RequestMethod.METHOD_UNSPECIFIED
-        assert record.method == ("" if unspecified else RequestMethod(request.request_method).name)
+        from_header = request.request_headers.get(":method", "")[:METHOD_LIMIT]
+        assert record.method == (from_header if unspecified else RequestMethod(request.request_method).name)
         assert record.path == request.path
         assert record.status == (response.response_code or 0)
         assert record.grpc_status == int(response.response_trailers.get("grpc-status", -1))

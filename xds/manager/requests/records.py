@@ -13,7 +13,13 @@ from typing import Final
 from xds.serve.protobuf import BYTES, fields
 
 METHODS: Final = ("", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
-"""RequestMethod, by number; one that Envoy has no number for is empty."""
+"""RequestMethod, by number; one that Envoy has no number for is empty there, and read from its header."""
+METHOD: Final = b":method"
+METHOD_LIMIT: Final = 32
+"""Bytes of such a method that are kept."""
+REQUEST_HEADERS: Final = frozenset({13})
+RESPONSE_HEADERS: Final = frozenset({4, 5})
+"""request_headers = 13; response_headers = 4, response_trailers = 5."""
 PROTOCOLS: Final = ("", "HTTP/1.0", "HTTP/1.1", "HTTP/2", "HTTP/3")
 ENDED: Final = frozenset({0, 6})
 """AccessLogType: NotSet and DownstreamEnd. All others are told while the request goes on."""
@@ -62,7 +68,7 @@ def read_entry(entry: bytes) -> Record:
     common = _values(_message(found, 1))
     request = _values(_message(found, 3))
     response = _message(found, 4)
-    headers = _headers(response)
+    headers = _headers(response, RESPONSE_HEADERS)
     seconds, nanos = _time(_message(common, 5))
     whole, part = _time(_message(common, 23))
     return Record(
@@ -71,7 +77,7 @@ def read_entry(entry: bytes) -> Record:
         started=seconds + nanos / 1e9,
         duration=whole + part / 1e9,
         ended=_number(common, 33) in ENDED and not _number(common, 27),
-        method=_of(METHODS, _number(request, 1)),
+        method=_of(METHODS, _number(request, 1)) or _method(_message(found, 3)),
         path=_text(request, 5)[:PATH_LIMIT],
         protocol=_of(PROTOCOLS, _number(found, 2)),
         status=_number(_values(_message(_values(response), 1)), 1),
@@ -80,11 +86,17 @@ def read_entry(entry: bytes) -> Record:
     )
 
 
-def _headers(response: bytes) -> dict[bytes, bytes]:
-    """Headers and trailers that are told: response_headers = 4, response_trailers = 5; maps of key = 1, value = 2."""
+def _method(request: bytes) -> str:
+    """The method of a request as its header has it."""
+    found = _headers(request, REQUEST_HEADERS).get(METHOD, b"")
+    return found[:METHOD_LIMIT].decode("utf-8", "replace")
+
+
+def _headers(message: bytes, numbers: frozenset[int]) -> dict[bytes, bytes]:
+    """Headers and trailers that are told, in the fields of these numbers: maps of key = 1, value = 2."""
     found: dict[bytes, bytes] = {}
-    for number, kind, entry in fields(response):
-        if number in {4, 5} and kind == BYTES and isinstance(entry, bytes):
+    for number, kind, entry in fields(message):
+        if number in numbers and kind == BYTES and isinstance(entry, bytes):
             values = _values(entry)
             found[_message(values, 1)] = _message(values, 2)
     return found
