@@ -38,6 +38,18 @@ async def attempt(laptop: Laptop, *headers: str) -> grpc.aio.AioRpcError | v1.In
         return error
 
 
+async def test_a_refusal_arrives_however_long_what_it_quotes_is(there: Running) -> None:
+    ann, bob = await there.connect("ann"), await there.connect("bob")
+    long = "y" * 20_000
+    first = await ann.create("orders", f"x-user={long}")
+    with refused(CONFLICT, "x-user: yyy", "…") as conflicts:
+        await bob.create("orders", f"x-user={long}")
+    assert [one.intercept_id for one in conflicts] == [first.intercept.id]
+    assert conflicts[0].witness.startswith("GET / with x-user: yyy")
+    with refused(grpc.StatusCode.NOT_FOUND, "you have no intercept named", "€€", "…", "; you have none"):
+        await bob.leave("€" * 20_000)
+
+
 async def test_of_fifty_conflicting_creations_at_once_exactly_one_wins(there: Running) -> None:
     laptops = await asyncio.gather(*(there.connect("bob", host=f"lap-{number}", present=True) for number in range(50)))
     outcomes = await asyncio.gather(*(attempt(one, r"x-user~=^b[aeiou]b\d*$") for one in laptops))

@@ -29,6 +29,9 @@ STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (StoreError, grpc.StatusCode.RESOURCE_EXHAUSTED),
 )
 
+HEAD, TAIL = 1000, 400
+"""Bytes of a long message that are sent: what is wrong stands at its beginning, what to do at its end."""
+
 
 class CallError(Exception):
     """Ends the call with a status and a sentence."""
@@ -95,19 +98,30 @@ def _conflict(error: errors.ConflictError) -> v1.Conflict:
         yours=conflict.yours,
         port=conflict.port,
         idle_seconds=conflict.idle,
-        witness=describe_request(conflict.witness) if conflict.witness else "",
+        witness=_brief(describe_request(conflict.witness)) if conflict.witness else "",
         proven=conflict.proven,
     )
+
+
+def _brief(text: str) -> str:
+    """Without its middle where it is long, since what it quotes may be of any length.
+
+    A status is sent in headers, and gRPC's clients drop those of more than 8 KiB, status and all.
+    """
+    data = text.encode(errors="replace")
+    if len(data) <= HEAD + TAIL:
+        return text
+    return f"{data[:HEAD].decode(errors='ignore')} … {data[-TAIL:].decode(errors='ignore')}"
 
 
 async def abort(context: Context, error: Exception) -> NoReturn:
     """End the call with the status that stands for an error; what has none is raised on."""
     if isinstance(error, CallError):
-        await context.abort(error.status, str(error))
+        await context.abort(error.status, _brief(str(error)))
     if isinstance(error, errors.ConflictError):
         detail = bytes(_conflict(error))
-        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error), ((CONFLICT_KEY, detail),))
+        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, _brief(str(error)), ((CONFLICT_KEY, detail),))
     for kind, status in STATUS:
         if isinstance(error, kind):
-            await context.abort(status, str(error))
+            await context.abort(status, _brief(str(error)))
     raise error
