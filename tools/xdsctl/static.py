@@ -26,7 +26,11 @@ from xdsctl.resources import Resource
 Json = dict[str, Any]
 NOWHERE = "xdsctl-nowhere"
 """The cluster of an ADS server that isn't asked: resources may refer to ADS."""
-_ASKED = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": NOWHERE}}]}
+_ASKED = {
+    "api_type": "GRPC",
+    "transport_api_version": "V3",
+    "grpc_services": [{"envoy_grpc": {"cluster_name": NOWHERE}}],
+}
 GATEWAYS_OWN = frozenset({"accept", "jwks", "laptops"})
 """The clusters of a gateway's bootstrap that its routes lead to."""
 _MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
