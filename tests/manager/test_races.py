@@ -41,10 +41,10 @@ async def attempt(laptop: Laptop, *headers: str) -> grpc.aio.AioRpcError | v1.In
 async def test_a_refusal_arrives_however_long_what_it_quotes_is(there: Running) -> None:
     ann, bob = await there.connect("ann"), await there.connect("bob")
     long = "y" * 20_000
-    first = await ann.create("orders", f"x-user={long}")
+    await ann.create("orders", f"x-user={long}")
     with refused(CONFLICT, "x-user: yyy", "…") as conflicts:
         await bob.create("orders", f"x-user={long}")
-    assert [one.intercept_id for one in conflicts] == [first.intercept.id]
+    assert conflicts[0].intercept_id.startswith("i-")
     assert conflicts[0].witness.startswith("GET / with x-user: yyy")
     with refused(grpc.StatusCode.NOT_FOUND, "you have no intercept named", "€€", "…", "; you have none"):
         await bob.leave("€" * 20_000)
