@@ -54,10 +54,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def pairs(values: Iterable[tuple[str, str]]) -> str:
-    """Names and values, a line each, with a final newline; an empty value is left out."""
-    kept = [(name, value) for name, value in values if value]
+    """Names and values, a line each, with a final newline; an empty value is left out. One without a name goes on with
+    the one before."""
+    kept = [(f"{name}:" if name else "", value) for name, value in values if value]
     size = max((width(name) for name, _ in kept), default=0)
-    return "".join(f"{name}:{' ' * (size - width(name))}  {value}\n" for name, value in kept)
+    return "".join(f"{name}{' ' * (size - width(name))}  {value}\n" for name, value in kept)
 
 
 def indented(text: str) -> str:
