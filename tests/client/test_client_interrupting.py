@@ -181,3 +181,13 @@ def test_a_second_signal_after_an_interruption_does_not_change_the_exit_code() -
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr.strip()) == (130, "Error: interrupted")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk here")
+@pytest.mark.parametrize("arguments", [["version", "-o", "json"], ["--help"]])
+def test_a_full_disk_is_said_in_a_sentence(tmp_path: Path, arguments: list[str]) -> None:
+    command = [str(Path(sys.executable).with_name("byway")), *arguments]
+    env = {**os.environ, "BYWAY_STATE": str(tmp_path)}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60, env=env)
+    assert (done.returncode, done.stderr) == (1, "Error: can't write the output: no space left on device\n")

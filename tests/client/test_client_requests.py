@@ -83,7 +83,8 @@ async def test_following_shows_a_request_when_it_opens_and_when_it_ends(
     found = [json.loads(line) for line in await lines(process, 3)]
     assert [(one["number"], one["open"]) for one in found] == [(1, True), (2, False), (1, False)]
     process.send_signal(signal.SIGINT)
-    assert await asyncio.wait_for(process.wait(), 10) == 130
+    out, err = await asyncio.wait_for(process.communicate(), 10)
+    assert (process.returncode, out, err) == (130, b"", b"")
 
 
 async def test_a_watcher_who_was_too_slow_is_told(connected: Laptop, manager: FakeManager) -> None:

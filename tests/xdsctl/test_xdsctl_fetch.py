@@ -209,7 +209,7 @@ def test_watching_shows_what_changes_until_interrupted(other: Other) -> None:
             watching.send_signal(signal.SIGINT)
             assert watching.wait(10) == 130
             assert watching.stderr is not None
-            assert watching.stderr.read().strip() == "Error: interrupted"
+            assert watching.stderr.read() == ""
         finally:
             rescue.cancel()
             watching.kill()

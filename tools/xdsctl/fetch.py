@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from xds.terminal.ending import until_interrupted
 from xds.terminal.failure import FailureError, usage
 from xds.terminal.options import Seconds, output_option
 from xds.terminal.output import data, is_data, note, show
@@ -107,7 +109,8 @@ def fetch(
         check_services(variant, urls)
     who = node_of(id=node, cluster=cluster, metadata=metadata_values(metadata), user_agent="xdsctl")
     one = Fetch(server, lambda: client_of(variant, who), variant, urls, names=names, per_type=per_type)
-    return asyncio.run(_run(one, watch=watch, seconds=timeout, output=output))
+    with until_interrupted() if watch else nullcontext():
+        return asyncio.run(_run(one, watch=watch, seconds=timeout, output=output))
 
 
 async def _run(one: Any, *, watch: bool, seconds: float, output: str) -> int:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from xds.terminal.failure import Exit
+from xds.terminal.ending import until_interrupted
 from xds.terminal.options import output_option
 from xds.terminal.output import data, note, show, styled
 from xds.terminal.words import plain
@@ -35,12 +34,11 @@ def _complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) 
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N lines.")
 @access_options
 @output_option
-@click.pass_context
-def tap(ctx: click.Context, node: str, kinds: tuple[str, ...], count: int | None, access: Access, output: str) -> None:
+def tap(node: str, kinds: tuple[str, ...], count: int | None, access: Access, output: str) -> None:
     """Watch each response (->) and each request (<-) between the manager and a sidecar, as they pass, until Ctrl-C.
 
     NODE is NAMESPACE/KIND/NAME/INSTANCE, an instance's id, or any part that only one node has. It needn't be connected
-    yet. Who reads too slowly is told how many lines he missed; the sidecar never waits for him.
+    yet. A reader that is too slow is told how many lines it missed; the sidecar never waits for it.
 
     \b
     Examples:
@@ -76,12 +74,8 @@ def tap(ctx: click.Context, node: str, kinds: tuple[str, ...], count: int | None
             if seen == count:
                 return
 
-    try:
+    with until_interrupted():
         ask(access, use)
-    except KeyboardInterrupt:
-        # That is how it ends; another one, while Python does, would make the exit code that of a killed process.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        ctx.exit(Exit.INTERRUPTED)
 
 
 def line(event: TapEvent, output: str, zone: tzinfo | None = None) -> str:

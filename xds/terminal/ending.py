@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
 from xds.terminal.failure import Exit, FailureError, usage
 from xds.terminal.output import data, note, show, styled
+
+UNWRITABLE = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What writing the output may fail of, whoever reads it being gone, or the disk full. Of what else a command writes it
+speaks itself.
+"""
 
 
 def wanted_format(arguments: Sequence[str]) -> str:
@@ -64,7 +71,25 @@ def run(command: click.Command, program: str, arguments: Sequence[str]) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         report(FailureError("interrupted", code="interrupted", exit_code=Exit.INTERRUPTED), output)
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output is gone; Python must not complain about it at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        _forget_output()
+        if error.errno != errno.EPIPE:
+            report(FailureError(f"can't write the output: {os.strerror(error.errno).lower()}"), "table")
         return Exit.FAILED
+
+
+def _forget_output() -> None:
+    """Nobody takes our output: Python must not complain about what is left of it at exit either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def until_interrupted() -> Iterator[None]:
+    """Ctrl-C in the block is how the command ends, and no error."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise click.exceptions.Exit(Exit.INTERRUPTED) from None

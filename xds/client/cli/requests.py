@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from xds.client.cli.completion import complete_intercept
 from xds.paths import StateDir
+from xds.terminal.ending import until_interrupted
 from xds.terminal.failure import FailureError, usage
 from xds.terminal.options import Duration, common
 from xds.terminal.output import data, is_data, note, show, table, width
@@ -80,7 +82,8 @@ def requests_(
     async def body(channel: grpc.aio.Channel) -> None:
         await _watch(channel, question, printer, wait)
 
-    call_daemon(state, body)
+    with until_interrupted() if follow else nullcontext():
+        call_daemon(state, body)
     printer.finish()
 
 
