@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -16,7 +17,7 @@ from tests.serve.client import ADS, DeltaClient
 from xds.api.byway.manager import v1
 from xds.api.rpc import bearer
 from xds.api.services import Debug
-from xds.manager.reasons import CHANGED, reasons
+from xds.manager.reasons import CHANGED, gateways_reason, reasons
 from xds.registry import intercepts, sessions
 from xds.registry.change import Change
 from xds.registry.intercept import Target
@@ -95,6 +96,17 @@ def test_another_address_is_a_reason(office: Office) -> None:
     office.create("ann", personal(header("x-user", "a")))
     change = sessions.resume(office.state, "s-ann", host="", address="10.0.0.9", now=office.now)
     assert reasons(office.state, change) == {ORDERS: "laptop of ann@lap has another address"}
+
+
+def test_gateways_are_told_for_sessions_too_since_their_tunnels_may_come(office: Office) -> None:
+    office.create("ann", personal(header("x-user", "a")))
+    came = sessions.connect(office.state, replace(office.state.session("s-ann"), id="s-cat", user="cat"))
+    assert gateways_reason(office.state, came, []) == "session of cat@lap started"
+    daemon = Change(sessions={"s-ann": replace(office.state.session("s-ann"), daemon="other")})
+    assert gateways_reason(office.state, daemon, []) == "another daemon of ann@lap"
+    went = Change(sessions={"s-ann": None})
+    assert gateways_reason(office.state, went, ["b", "a", "b"]) == "a; b; session of ann@lap ended"
+    assert gateways_reason(office.state, Change(), []) == CHANGED
 
 
 def test_the_file_is_a_reason(office: Office) -> None:

@@ -16,7 +16,7 @@ import pytest
 from demo.processes import wait_for
 from tests.tunnel.laptop_end import NODE, LaptopEnd, laptop_end
 from tests.tunnel.static_gateway import StaticGateway
-from xds.client.tunnel import guard
+from xds import guard
 from xds.client.tunnel.contract import CannotRunError, Gateway, Offer, Target
 from xds.client.tunnel.envoy_admin import parse_tunnels
 from xds.client.tunnel.envoy_carrier import Dialler

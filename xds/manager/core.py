@@ -99,6 +99,7 @@ class Manager(Observer):
         why = because.reasons(self.state, change)
         lost = self._lost(change.workloads)
         gateways_too = self.gateways.concerned(self.state, change)
+        gateways_why = because.gateways_reason(self.state, change, why.values())
         self.state.apply(change)
         # Before anything follows from it: what publishing settles is another change, with lines of its own.
         if change.events:
@@ -114,8 +115,7 @@ class Manager(Observer):
             self.sidecars.expel(nodes)
         # They are on the way to what sidecars are about to be given.
         if gateways_too:
-            reason = "; ".join(sorted(set(why.values())))
-            self.gateways.publish(self.state, reason, now=self.clock.now())
+            self.gateways.publish(self.state, gateways_why, now=self.clock.now())
         for key in change.dirty:
             self._publish(key, why[key])
         self._tell(change)

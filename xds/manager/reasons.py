@@ -52,6 +52,21 @@ def reasons(before: State, change: Change) -> Mapping[WorkloadId, str]:
     return {key: "; ".join(dict.fromkeys(found[key])) or CHANGED for key in change.dirty | change.workloads.keys()}
 
 
+def gateways_reason(before: State, change: Change, why: Iterable[str]) -> str:
+    """Why gateways are given something anew: as sidecars are, or since other tunnels may be there."""
+    tunnels = [text for key, new in change.sessions.items() for text in _of_tunnel(before.sessions.get(key), new)]
+    return "; ".join(dict.fromkeys([*sorted(why), *tunnels])) or CHANGED
+
+
+def _of_tunnel(old: Session | None, new: Session | None) -> Iterator[str]:
+    if old is None and new is not None:
+        yield f"session of {new.owner} started"
+    elif old is not None and new is None:
+        yield f"session of {old.owner} ended"
+    elif old is not None and new is not None and old.node != new.node:
+        yield f"another daemon of {new.owner}"
+
+
 def _of_event(event: Event, intercept: Intercept) -> str:
     by = f" by {event.by}" if event.by else ""
     text = f": {event.text}" if event.text and event.kind is EventKind.INTERCEPT_ENDED else ""

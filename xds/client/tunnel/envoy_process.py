@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from xds.client.tunnel import guard
+from xds import guard
 from xds.client.tunnel.envoy_carrier import CARRIER_LOG
 from xds.paths import data_file
 from xds.terminal.words import plain
