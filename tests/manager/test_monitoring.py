@@ -60,7 +60,7 @@ async def test_a_sidecar_is_counted_with_what_it_is_sent_acknowledges_and_refuse
     ann = await there.connect("ann", present=True)
     async with there.obliging_sidecar(refuses=b"bad-value"):
         await ann.create("good", "x-user=ann")
-        await until(lambda: not len(there.manager.convergence))
+        await until(lambda: not len(there.manager.delivery.convergence))
         first = await page(there)
         assert (first["byway_xds_clients", "sidecar"], first["byway_instances", "connected"]) == (1, 1)
         for kind in ("cds", "eds", "lds", "rds"):
@@ -71,7 +71,7 @@ async def test_a_sidecar_is_counted_with_what_it_is_sent_acknowledges_and_refuse
         assert 0 < first["byway_convergence_seconds_sum", ""] < 60
         with refused(grpc.StatusCode.INTERNAL, "no such thing"):
             await ann.create("bad", "x-user=bad-value")
-        await until(lambda: not len(there.manager.convergence))
+        await until(lambda: not len(there.manager.delivery.convergence))
         second = await page(there)
         assert second["byway_xds_rejects_total", "rds"] == 1
         assert second["byway_xds_rejects_total", "cds"] == 0

@@ -227,11 +227,11 @@ class Sidecar:
             if kind == self.kind and any(self.refuses(one.body) for one in found.values()):
                 self.refused[kind] = self.meant(kind)
                 nack = Nack("no such thing", self.manager.store.revision, self.refused[kind], 0.0)
-                self.manager.on_nack(self.stream, kind, nack)
+                self.manager.delivery.on_nack(self.stream, kind, nack)
             else:
                 self.refused.pop(kind, None)
                 self.acked[kind] = self.meant(kind)
-                self.manager.on_ack(self.stream, kind, self.manager.store.revision)
+                self.manager.delivery.on_ack(self.stream, kind, self.manager.store.revision)
         return bool(news)
 
     def lag(self) -> list[Lag]:
@@ -267,7 +267,7 @@ class World:
         view = View(str(ORDERS), names.node(ORDERS, instance))
         stream = StreamInfo(len(self.sidecars) + 1, view, view.node, "envoy/1", "peer", Variant.DELTA, True, 0.0)
         self.sidecars.append(Sidecar(self.manager, stream, refuses, kind))
-        self.manager.on_connect(stream)
+        self.manager.delivery.on_connect(stream)
         return self.sidecars[-1]
 
     def create(self, name: str) -> str:
@@ -350,11 +350,11 @@ def test_a_newcomer_that_refuses_what_the_others_run_is_to_blame_itself(when: st
     world.quiesce()
     assert world.dispositions() == {"bad1": "active", "good": "active"}
     assert world.served() == {"bad1", "good"}
-    assert world.manager.blame.newcomer(odd.stream.number)
+    assert world.manager.delivery.blame.newcomer(odd.stream.number)
     # It is one of them as soon as it runs what they run.
     world.end("bad1")
     world.quiesce()
-    assert not world.manager.blame.newcomer(odd.stream.number)
+    assert not world.manager.delivery.blame.newcomer(odd.stream.number)
     world.create("bad2")
     world.quiesce()
     assert world.dispositions() == {"good": "active", "bad2": "rejected"}
@@ -382,7 +382,7 @@ def test_a_newcomer_that_is_left_alone_counts() -> None:
     world.quiesce()
     assert world.dispositions() == {"bad": "active", "good": "active"}
     world.sidecars.remove(one)
-    world.manager.on_disconnect(one.stream)
+    world.manager.delivery.on_disconnect(one.stream)
     world.quiesce()
     assert world.dispositions() == {"bad": "rejected", "good": "active"}
     assert world.served() == {"good"}
@@ -397,7 +397,7 @@ def test_without_a_sidecar_nobody_stays_under_suspicion() -> None:
     while one.answer() and world.served() != set():
         pass
     world.sidecars.remove(one)
-    world.manager.on_disconnect(one.stream)
+    world.manager.delivery.on_disconnect(one.stream)
     assert world.dispositions() == {"good1": "active", "bad": "active", "good2": "active"}
     world.connect("one", has_bad)
     world.quiesce()

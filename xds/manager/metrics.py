@@ -67,7 +67,7 @@ class Metrics(Observer):
         for name in _SERVED:
             for each in (self._pushes, self._bytes, self._rejects, self._push_seconds):
                 each.labels(name)
-        manager.convergence.observe = convergence.observe
+        manager.delivery.convergence.observe = convergence.observe
         self.registry.register(_State(manager, store, lost))
         ProcessCollector(registry=self.registry)
 

@@ -129,7 +129,7 @@ class Standalone:
             self.manager.store,
             authenticate=self._authenticate,
             identifier=f"byway {__version__} {secrets.token_hex(3)}",
-            observer=self.manager,
+            observer=self.manager.delivery,
         )
         xds.observe(self._metrics)
         server = grpc.aio.server(options=[*SERVER_OPTIONS, ("grpc.so_reuseport", 0)])

@@ -59,7 +59,7 @@ class Timers:
         for step in (self._warn, self._expire, self._end_grace, self._save):
             with self._logged():
                 step(now)
-        for work in (self._manager.catch_up, self._manager.sweep, *self._also):
+        for work in (self._manager.catch_up, self._manager.delivery.sweep, *self._also):
             with self._logged():
                 work()
 

@@ -83,7 +83,7 @@ def test_all_check_each_other_by_the_managers_authority(there: Running) -> None:
 
 def test_a_workload_that_changes_keeps_its_certificates(there: Running) -> None:
     before = certificate(there, NODE)
-    there.manager._publish(next(iter(there.manager.state.workloads)), "a test")
+    there.manager.delivery.publish(next(iter(there.manager.state.workloads)), "a test")
     assert certificate(there, NODE) == before
 
 

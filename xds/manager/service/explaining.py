@@ -55,7 +55,7 @@ class Explaining:
             yield self._reply(workload, port, asked)
             return
         try:
-            token, revision = manager.begin_asking(workload.id, port.number)
+            token, revision = manager.delivery.begin_asking(workload.id, port.number)
         except TooManyError as error:
             raise CallError(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)) from None
         try:
@@ -65,7 +65,7 @@ class Explaining:
             yield reply
             await asyncio.sleep(LASTS)
         finally:
-            manager.end_asking(workload.id, token)
+            manager.delivery.end_asking(workload.id, token)
 
     def _reply(self, workload: Workload, port: Port, request: Request) -> v1.ExplainReply:
         manager = self._manager
@@ -74,7 +74,7 @@ class Explaining:
             port.number,
             request,
             session=self._session.id,
-            published=manager.published(workload.id),
+            published=manager.delivery.published(workload.id),
         )
         winner = found.winner
         return v1.ExplainReply(
@@ -123,7 +123,7 @@ class Explaining:
         self, workload: Workload, port: Port, request: Request, winner: str, token: str, revision: int
     ) -> v1.LiveQuestion:
         states = {one.instance: one for one in self._renderer.sidecars(workload, revision)}
-        known = self._manager.askers.knows(workload.id, token)
+        known = self._manager.delivery.askers.knows(workload.id, token)
         return v1.LiveQuestion(
             token=token,
             head=head(request, [(ASKED, token), ("connection", "close")]),

@@ -169,7 +169,7 @@ class Renderer:
             elif lag is None:
                 yield v1.SidecarState(instance=instance, state=v1.SidecarStateState.ACKED)
             elif lag.state is SyncState.NACKED and lag.nack:
-                newcomer = self._manager.blame.newcomer(lag.stream.number)
+                newcomer = self._manager.delivery.blame.newcomer(lag.stream.number)
                 detail = f"refuses what the others run: {lag.nack.text}" if newcomer else lag.nack.text
                 yield v1.SidecarState(instance=instance, state=v1.SidecarStateState.NACKED, detail=detail)
             else:

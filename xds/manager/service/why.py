@@ -165,7 +165,7 @@ class Why:
             return example, None
         there = self._manager.state.of_workload(workload.id)
         for number in sorted(intercept.spec.numbers):
-            winner = explain(there, number, example, published=self._manager.published(workload.id)).winner
+            winner = explain(there, number, example, published=self._manager.delivery.published(workload.id)).winner
             if personal and winner is not None and winner.id != intercept.id:
                 return example, winner
         return example, None
