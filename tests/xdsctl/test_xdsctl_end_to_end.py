@@ -377,3 +377,15 @@ def test_simulated_sidecars_are_the_instances_whose_tokens_they_show(world: Worl
     found = json.loads(result.out)
     assert (result.code, found["in_sync"], found["refused"], found["ends"]) == (0, 9, 0, {})
     wait_until_synced(world)
+
+
+def test_the_manager_keeps_every_rule_that_can_be_judged_without_changes(world: World) -> None:
+    result = without_state(
+        "conformance", world.listen, *identity(world, "mixed-1"), "--quiet", "0.1", "--timeout", "30", "-o", "json"
+    )
+    found = json.loads(result.out)
+    broken = [one for one in found["findings"] if one["verdict"] in {"fail", "warn"}]
+    assert (result.code, broken) == (0, [])
+    passed = {one["rule"] for one in found["findings"] if one["verdict"] == "pass"}
+    assert {"absent-reported", "subscribed-again", "nack-not-resent", "resume-removes", "stale-nonce-ignored"} <= passed
+    wait_until_synced(world)

@@ -18,6 +18,7 @@ COMMANDS = {
     "history": ("xdsctl.history:history", "Show what a sidecar was sent, why, and what it said."),
     "tap": ("xdsctl.tap:tap", "Watch what a sidecar and the manager say to each other."),
     "fetch": ("xdsctl.fetch:fetch", "Ask any xDS server, as a client of its."),
+    "conformance": ("xdsctl.conformance:conformance", "Judge whether any xDS server keeps the protocol's rules."),
     "translate": ("xdsctl.translate:translate", "Compile a file to resources, offline."),
     "validate": ("xdsctl.validate:validate", "Have a real Envoy check resources."),
     "fleet": ("xdsctl.fleet:fleet", "Simulate many sidecars, for load."),
@@ -33,7 +34,8 @@ Exit codes:
   3    the manager, with --live Envoy, or what `fetch` asks can't be reached
   5    `xdsctl status --exit-code`: not every sidecar is in sync
   130  interrupted
-`xdsctl diff` exits with 0 for the same, 1 for a difference and 2 for everything that is in its way.
+`xdsctl diff` exits with 0 for the same, 1 for a difference and 2 for everything that is in its way;
+`xdsctl conformance` likewise with 0 where no rule is broken, and 1 where one is.
 
 \b
 With -o json or -o yaml errors are printed that way too, on stdout:

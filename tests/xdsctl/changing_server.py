@@ -1,0 +1,64 @@
+"""A store that changes as `xdsctl conformance` asks: with resources of `xds.serve` alone."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+from tests.serve.configs import eds_cluster, endpoints, listener, routes
+from tests.serve.harness import GROUP
+from xds.serve import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Store
+from xds.serve.protobuf import encode_field
+
+URLS = {"clusters": CLUSTER, "endpoints": ENDPOINT, "listeners": LISTENER, "routes": ROUTE}
+
+
+def at_first() -> list[Resource]:
+    return [
+        eds_cluster("c1", "e1"),
+        eds_cluster("c2", "e2"),
+        endpoints("e1", 9001),
+        endpoints("e2", 9002),
+        listener("l1", 9011, "r1"),
+        listener("l2", 9012, "r2"),
+        routes("r1", "c1"),
+        routes("r2", "c2"),
+    ]
+
+
+class Changing:
+    """A store with two resources of each type, and the changes that the rules need."""
+
+    def __init__(self) -> None:
+        self.store = Store()
+        self._numbers = itertools.count(1)
+        self._switched = ""
+        self._set({(each.type_url, each.name): each for each in at_first()})
+        self.store.complete()
+
+    def _set(self, changes: Mapping[tuple[str, str], Resource | None]) -> None:
+        self.store.update(group={GROUP: changes})
+
+    async def __call__(self, verb: str, kind: str, name: str) -> None:
+        url = URLS[kind]
+        number = next(self._numbers)
+        if verb == "drop":
+            self._set({(url, name): None})
+        elif verb == "switch":
+            changes: dict[tuple[str, str], Resource | None] = {
+                (ROUTE, "r1"): routes("r1", name),
+                (CLUSTER, name): eds_cluster(name, "e1"),
+            }
+            if self._switched:
+                changes[CLUSTER, self._switched] = None
+            self._switched = name
+            self._set(changes)
+        else:
+            self._set({(url, name): another(url, name, number)})
+
+
+def another(url: str, name: str, number: int) -> Resource:
+    """A resource of this name whose content nothing else has: a field is in it that Envoy does not know."""
+    known = {(each.type_url, each.name): each for each in at_first()}.get((url, name))
+    body = known.body if known else encode_field(1, name)
+    return Resource.of(url, name, body + encode_field(1000, str(number)))
