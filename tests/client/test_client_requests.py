@@ -14,6 +14,7 @@ from tests.client.fake import Failure, FakeManager
 from tests.client.laptop import Laptop
 from xds.api.byway.manager.v1 import InterceptedRequest, RequestsReply, Traffic
 from xds.client.cli.app import run
+from xds.client.words import KEEPS_TRYING
 from xds.terminal.options import Duration
 
 
@@ -71,6 +72,17 @@ async def test_as_data(connected: Laptop, manager: FakeManager) -> None:
     (found,) = result.json["requests"]
     assert (found["path"], found["answered_by"], found["open"]) == ("/a?x=1", "laptop", False)
     assert (result.json["intercept"]["id"], result.json["missed"], result.json["traffic"]["total"]) == ("i-1", 3, 1)
+
+
+async def test_asked_once_it_does_not_wait_for_a_manager_that_is_away(connected: Laptop, manager: FakeManager) -> None:
+    await manager.stop()
+    async with asyncio.timeout(10):
+        while (await connected.byway("status")).code == 0:
+            pass
+    result = await connected.byway("requests", "orders")
+    assert (result.code, result.out) == (3, "")
+    assert result.err.startswith("Error: not connected: ")
+    assert KEEPS_TRYING in result.err
 
 
 async def test_following_shows_a_request_when_it_opens_and_when_it_ends(

@@ -92,19 +92,22 @@ async def _watch(
 ) -> None:
     """Show what comes, until the manager has no more, or enough was taken. Raises FailureError."""
     from xds.api.services import Manager
+    from xds.client.cli.api import CALL_TIMEOUT
 
+    if not question.follow:
+        async for reply in Manager.REQUESTS(channel, question, timeout=CALL_TIMEOUT):
+            printer.take(reply)
+        return
     try:
         async with asyncio.timeout(wait[1] if wait else None):
-            while not await _read(Manager.REQUESTS(channel, question), printer, wait[0] if wait else None):
-                if not question.follow:
-                    return
+            while not await _follow(Manager.REQUESTS(channel, question), printer, wait[0] if wait else None):
                 await asyncio.sleep(AGAIN)
     except TimeoutError:
         assert wait is not None
         raise _too_few(question.intercept, printer, *wait) from None
 
 
-async def _read(call: Any, printer: _Printer, count: int | None) -> bool:
+async def _follow(call: Any, printer: _Printer, count: int | None) -> bool:
     """Whether that is all: not where the manager is away, and the daemon waits for it to come back."""
     import grpc
 
