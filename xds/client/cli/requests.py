@@ -100,7 +100,7 @@ async def _watch(
         return
     try:
         async with asyncio.timeout(wait[1] if wait else None):
-            while not await _follow(Manager.REQUESTS(channel, question), printer, wait[0] if wait else None):
+            while not await _follow(Manager.REQUESTS(channel, question), printer, wait[0] if wait else None):  # noqa: ASYNC110  nothing tells when the manager is back
                 await asyncio.sleep(AGAIN)
     except TimeoutError:
         assert wait is not None
