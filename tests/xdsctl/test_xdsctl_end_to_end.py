@@ -45,8 +45,9 @@ def start_frail_sidecar(world: World, workload: Workload, instance: Instance) ->
     world.processes.start(f"{instance.id}-sidecar", sidecar.command(concurrency=1, log_level="warning"))
 
 
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+@contextmanager
+def running_world() -> Iterator[World]:
+    """Without apps: what sidecars are given is looked at, not what passes through them."""
     # A socket's path has to be short, and pytest's own directories are not.
     with tempfile.TemporaryDirectory(prefix="bw-") as folder:
         world = World(Path(folder), [ORDERS, MIXED, FRAIL])
@@ -61,6 +62,12 @@ def world() -> Iterator[World]:
             yield world
         finally:
             world.stop()
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with running_world() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import json
 import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,6 @@ from demo.processes import wait_for
 from demo.world import BYWAY, World
 from tests.xdsctl.test_xdsctl_cli import XDSCTL, completed
 from tests.xdsctl.test_xdsctl_end_to_end import (
-    FRAIL,
     LARGE,
     MIXED,
     ORDERS,
@@ -30,8 +28,8 @@ from tests.xdsctl.test_xdsctl_end_to_end import (
     everything_is_as_before,
     failing,
     intercepting,
+    running_world,
     shown,
-    start_frail_sidecar,
     target,
     wait_for_state,
     wait_until_synced,
@@ -47,20 +45,8 @@ TYPES = ["listeners", "routes", "clusters", "endpoints"]
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    # A socket's path has to be short, and pytest's own directories are not.
-    with tempfile.TemporaryDirectory(prefix="bw-") as folder:
-        world = World(Path(folder), [ORDERS, MIXED, FRAIL])
-        try:
-            world.write_file()
-            world.start_manager()
-            for workload in (ORDERS, MIXED):
-                for instance in workload.instances:
-                    world.start_sidecar(workload, instance)
-            start_frail_sidecar(world, FRAIL, FRAIL.instances[0])
-            world.laptop("alice").connect()
-            yield world
-        finally:
-            world.stop()
+    with running_world() as found:
+        yield found
 
 
 def pushes(world: World, node: str, *flags: str) -> list[dict[str, Any]]:

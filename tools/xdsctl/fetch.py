@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from xds import __version__
 from xds.terminal.ending import until_interrupted
 from xds.terminal.failure import FailureError, usage
 from xds.terminal.options import Seconds, output_option
@@ -107,7 +108,9 @@ def fetch(
     urls = [type_url(kind) for kind in wanted]
     if per_type:
         check_services(variant, urls)
-    who = node_of(id=node, cluster=cluster, metadata=metadata_values(metadata), user_agent="xdsctl")
+    who = node_of(
+        id=node, cluster=cluster, metadata=metadata_values(metadata), user_agent="xdsctl", version=__version__
+    )
     one = Fetch(server, lambda: client_of(variant, who), variant, urls, names=names, per_type=per_type)
     with until_interrupted() if watch else nullcontext():
         return asyncio.run(_run(one, watch=watch, seconds=timeout, output=output))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from xds import __version__
 from xds.serve.client import Client, DeltaClient, Follower, Stream, StreamEndedError, open_stream
 from xds.serve.client import node as node_of
 from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
@@ -103,7 +104,13 @@ class Fleet:
 
     async def _sidecar(self, number: int, *, scout: bool = False) -> None:
         identity = self._identities[number]
-        who = node_of(id=identity.node, cluster=identity.cluster, metadata=self._metadata, user_agent="xdsctl-fleet")
+        who = node_of(
+            id=identity.node,
+            cluster=identity.cluster,
+            metadata=self._metadata,
+            user_agent="xdsctl-fleet",
+            version=__version__,
+        )
         client = DeltaClient(who, keep_bodies=False)
         follower = Follower(client)
         metadata = metadata_of(identity.token)
