@@ -28,8 +28,11 @@ TERMINATE_WITHIN = 2.0
 """Seconds from SIGTERM to SIGKILL."""
 ADMIN_WITHIN = 1.0
 DRAIN = (
-    # Laptops hear it first: what a sidecar still sends finds no tunnel then, and goes elsewhere.
-    "/drain_listeners?graceful&skip_exit",
+    # Who is connected is told with the next answer to go elsewhere …
+    "/healthcheck/fail",
+    # … and who connects anew does so at once: while the listeners were still open, sidecars and laptops would come back
+    # to the last moment, and what they send then would be cut.
+    "/drain_listeners",
     f"/reverse_tunnel/drain_clusters?cluster=laptops&drain_time_ms={DRAIN_SECONDS * 1000}",
 )
 
