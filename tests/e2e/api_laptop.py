@@ -24,9 +24,13 @@ HEARTBEAT = 0.3
 class ApiLaptop:
     """One user's session. Use it as an asynchronous context manager."""
 
-    def __init__(self, world: World, user: str, *, daemon: str = "") -> None:
+    def __init__(self, world: World, user: str, *, daemon: str = "", resume: ApiLaptop | None = None) -> None:
         self._world = world
         self._daemon = daemon
+        self._reply = v1.ConnectReply()
+        self._resume = resume
+        self.ended = False
+        """Whether the session is another's to end, or has ended."""
         self._user = user
         self._targets: dict[int, v1.TargetStateState] = {}
         self._changed = asyncio.Event()
@@ -35,7 +39,12 @@ class ApiLaptop:
         manager = self._world.state / "manager"
         self.channel = grpc.aio.insecure_channel((manager / "address").read_text().strip())
         token = (manager / "users" / f"{self._user}.token").read_text().strip()
-        request = v1.ConnectRequest(host=f"{self._user}-laptop", client_version="0", daemon=self._daemon)
+        request = v1.ConnectRequest(
+            host=f"{self._user}-laptop",
+            client_version="0",
+            daemon=self._daemon,
+            resume_token=self._resume._reply.session_token if self._resume is not None else "",
+        )
         self._reply = await Manager.CONNECT(self.channel, request, metadata=bearer(token), timeout=5)
         self.header = {self._reply.key_name: self._reply.key_value}
         self._notices: Any = Manager.ATTEND(self.channel, self._presences(), metadata=self.proof)
@@ -43,7 +52,8 @@ class ApiLaptop:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await Manager.QUIT(self.channel, v1.QuitRequest(), metadata=self.proof, timeout=5)
+        if not self.ended:
+            await Manager.QUIT(self.channel, v1.QuitRequest(), metadata=self.proof, timeout=5)
         self._notices.cancel()
         await self.channel.close()
 

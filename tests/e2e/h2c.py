@@ -38,7 +38,7 @@ class Http2:
         self._writer = writer
         self._state = H2Connection(H2Configuration(client_side=client, header_encoding="utf-8"))
         self._window = asyncio.Condition()
-        self._reading: asyncio.Task[None] | None = None
+        self.reading: asyncio.Task[None] | None = None
         self.messages: defaultdict[int, Message] = defaultdict(Message)
         self._state.initiate_connection()
         self._flush()
@@ -47,7 +47,7 @@ class Http2:
     async def to(cls, port: int) -> Http2:
         """A client's connection; its reader ends with it."""
         found = cls(*await asyncio.open_connection("127.0.0.1", port), client=True)
-        found._reading = asyncio.create_task(found.run())
+        found.reading = asyncio.create_task(found.run())
         return found
 
     def close(self) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+
+import xds.client.channel  # noqa: F401  first: it sets gRPC's environment
+
+import grpc.aio  # isort: skip
 
 from demo.world import World
 from tests.e2e.api_laptop import ApiLaptop
@@ -24,11 +30,21 @@ class TunnelledLaptop(ApiLaptop):
     where that is not to be the truth.
     """
 
-    def __init__(self, world: World, user: str, make: MakeTunnel, *, through: Mapping[str, int] | None = None) -> None:
-        super().__init__(world, user, daemon=secrets.token_hex(8))
+    def __init__(
+        self,
+        world: World,
+        user: str,
+        make: MakeTunnel,
+        *,
+        through: Mapping[str, int] | None = None,
+        resume: ApiLaptop | None = None,
+    ) -> None:
+        super().__init__(world, user, daemon=secrets.token_hex(8), resume=resume)
         self.tunnel: Tunnel = make(self._tunnel_changed)
         self.says: v1.TunnelState | None = None
         self._through = through or {}
+        self.session: v1.Session | None = None
+        """The manager's last word of the session."""
         self._declared: set[Target] = set()
 
     def _tunnel_changed(self) -> None:
@@ -36,9 +52,22 @@ class TunnelledLaptop(ApiLaptop):
 
     async def __aenter__(self) -> TunnelledLaptop:
         await super().__aenter__()
+        self._listening = asyncio.create_task(self._listen())
         await self.tunnel.start(self.offer)
         await until(self.up, "a tunnel to every gateway")
+        await until(self._known, "the manager knows of the tunnels")
         return self
+
+    async def _listen(self) -> None:
+        """Take what the manager says, until another laptop has the session."""
+        with suppress(grpc.aio.AioRpcError):
+            async for notice in self._notices:
+                self.session = notice.session
+
+    async def _known(self) -> bool:
+        """Whether an intercept that is made now would lead here at once."""
+        told = self.session.tunnel if self.session is not None else None
+        return told is not None and set(told.up) == set(self.tunnel.state.up)
 
     @property
     def offer(self) -> Offer:
@@ -59,6 +88,8 @@ class TunnelledLaptop(ApiLaptop):
         await self.tunnel.stop()
 
     async def __aexit__(self, *about: object) -> None:
+        self._listening.cancel()
+        await asyncio.gather(self._listening, return_exceptions=True)
         await super().__aexit__(*about)
         await self.tunnel.stop()
 
