@@ -8,6 +8,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -229,6 +230,24 @@ def test_a_stopped_sidecar(world: ExplainWorld, alice: Laptop, process: Server) 
     finally:
         world.processes.signal("orders-2-sidecar", signal.SIGCONT)
         byway(alice, "leave", ORDERS)
+
+
+def test_a_sidecar_whose_port_is_taken(world: ExplainWorld, alice: Laptop, process: Server) -> None:
+    instance = world.workload(ORDERS).instances[1]
+    world.processes.kill("orders-2-sidecar")
+    with socket.create_server(("127.0.0.1", instance.sidecar)):
+        world.start_sidecar(world.workload(ORDERS), instance)
+        with intercepting(alice, ORDERS, process.port, *AUTO):
+            said_of = "1 of 2 (orders-2): Envoy does not listen: "
+            reply = until_said(alice, lambda reply: missing(reply)[1].startswith(said_of), "why", ORDERS)
+            assert missing(reply)[0] == "routed"
+            assert "Address already in use" in missing(reply)[1]
+            live = said(alice, "explain", ORDERS, "/", "-H", key_of(alice), "--live")["live"]["instances"]
+            assert [one["asked"] for one in live] == [True, False]
+            assert "Address already in use" in live[1]["problem"]
+    world.processes.kill("orders-2-sidecar")
+    world.start_sidecar(world.workload(ORDERS), instance)
+    world.wait_for_sidecar(instance)
 
 
 def test_a_workload_without_sidecar(alice: Laptop, process: Server) -> None:

@@ -89,6 +89,10 @@ STORIES: dict[str, tuple[Facts, str]] = {
         replace(FINE, rival=replace(INTERCEPT, id="i-2", owner="bob@tower"), example="GET / with x-user: a"),
         "routed",
     ),
+    "its port is taken": (
+        replace(FINE, sidecars=(ONE, replace(TWO, unbound="dev/deployment/orders/8080: cannot bind '127.0.0.1:1'"))),
+        "routed",
+    ),
     "acknowledged without routes": (replace(FINE, sidecars=(replace(ONE, counts=Counts()),)), "routed"),
     "sidecars elsewhere": (replace(FINE, sidecars=(replace(ONE, counts=Counts(obstacle="not on this machine")),)), ""),
     "the laptop is away": (replace(FINE, session=replace(SESSION, present=False, present_since=95.0)), "laptop"),

@@ -10,8 +10,9 @@ from itertools import chain, islice
 
 import grpc
 
+from xds.compile import names
 from xds.manager.pulse import Pulse
-from xds.registry.workload import WorkloadId
+from xds.registry.workload import Workload, WorkloadId
 from xds.serve.limits import Refused
 from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from xds.serve.server import XdsServer
@@ -76,6 +77,18 @@ class Sidecars:
             return []
         lags = self.server.lagging(str(key), self.required(key) if revision is None else revision, HEEDED)
         return list(filter(_counts, lags))
+
+    def unbound(self, workload: Workload, ports: Iterable[int]) -> Mapping[str, str]:
+        """By node, the words of live sidecars that refuse the listener of one of these ports: it may be taken."""
+        if self.server is None:
+            return {}
+        listeners = [names.port(workload.id, port) for port in ports]
+        lags = self.server.lagging(str(workload.id), self.required(workload.id), (LISTENER,))
+        return {
+            lag.stream.view.node: lag.nack.text
+            for lag in lags
+            if lag.state is SyncState.NACKED and lag.nack and any(f"{one}: " in lag.nack.text for one in listeners)
+        }
 
     def behind(self, key: WorkloadId, revision: int | None = None, *, excused: Callable[[Lag], bool]) -> bool:
         """Whether some live sidecar runs less than that of a workload, or than its newest state.

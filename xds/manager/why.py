@@ -39,13 +39,17 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class SidecarFacts:
-    """How far the sidecar of one instance is. `lag` says what it has not acknowledged, `nack` is Envoy's text."""
+    """How far the sidecar of one instance is. `lag` says what it has not acknowledged, `nack` is Envoy's text.
+
+    `unbound` is its text about the listener of one of the intercept's ports, by which no request gets to it.
+    """
 
     instance: str
     connected: bool = True
     sent: bool = True
     lag: str = ""
     nack: str = ""
+    unbound: str = ""
     counts: Counts = field(default_factory=Counts)
 
 
@@ -216,6 +220,14 @@ def _routed(facts: Facts) -> Stage:
             f"{_called(facts.rival)} of {facts.rival.owner} is asked before and takes the same requests, "
             f"such as {facts.example}",
             f"`byway explain {facts.intercept.spec.workload} 'GET /…'` says of a request who takes it, and why",
+        )
+    if unbound := [one for one in facts.sidecars if one.unbound]:
+        return Stage(
+            name,
+            State.MISSING,
+            f"{_of([one.instance for one in unbound], facts)} Envoy does not listen: {unbound[0].unbound}",
+            "what is sent there does not pass through the sidecar; free the port or mend the instance's `listen` in "
+            "the manager's file, and start that sidecar again",
         )
     if not facts.http:
         return Stage(name, State.UNKNOWN, "its ports carry connections, not requests")

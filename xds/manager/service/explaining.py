@@ -124,6 +124,7 @@ class Explaining:
     ) -> v1.LiveQuestion:
         states = {one.instance: one for one in self._renderer.sidecars(workload, revision)}
         known = self._manager.delivery.askers.knows(workload.id, token)
+        unbound = self._manager.sidecars.unbound(workload, [port.number])
         return v1.LiveQuestion(
             token=token,
             head=head(request, [(ASKED, token), ("connection", "close")]),
@@ -133,7 +134,8 @@ class Explaining:
                     instance=instance.id,
                     host=instance.listen[port.number].host,
                     port=instance.listen[port.number].port,
-                    obstacle=_obstacle(states[instance.id], known=known),
+                    obstacle=unbound.get(names.node(workload.id, instance.id), "")
+                    or _obstacle(states[instance.id], known=known),
                 )
                 for instance in sorted(workload.instances.values(), key=lambda one: one.id)
             ],

@@ -126,12 +126,14 @@ class Why:
         lags = [lag for lag in manager.sidecars.lagging(workload.id) if lag.stream.view.node == node]
         nacks = [lag.nack.text for lag in lags if lag.state is SyncState.NACKED and lag.nack]
         waiting = [lag for lag in lags if lag.state is not SyncState.NACKED]
+        ports = [mapping.port for mapping in intercept.spec.ports]
         found = await self._counts(workload, instance, intercept)
         return SidecarFacts(
             instance,
             sent=self._sent(node),
             lag=f"{waiting[0].type_url.rpartition('.')[2]} {_lag(waiting[0].state)}" if waiting else "",
             nack=nacks[0] if nacks else "",
+            unbound=manager.sidecars.unbound(workload, ports).get(node, ""),
             counts=found,
         )
 
