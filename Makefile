@@ -48,6 +48,13 @@ PAIRS ?= 100000
 soak-explain: install ## explain beside a real Envoy on PAIRS random states and requests (default 100000; SEED repeats them)
 	@PYTHONPATH=.:tools $(BIN)/python -m tests.compile.soak $(PAIRS) $(SEED)
 
+MESSAGES ?= 10000000
+soak-wire: install ## the wire codec of xDS beside betterproto2 on MESSAGES strange messages (default 10 million; SEED repeats them)
+	@PYTHONPATH=. $(BIN)/python -m tests.serve.soak wire $(MESSAGES) $(SEED)
+
+soak-xds: install ## the xDS server under clients that say anything, for MINUTES (default 10; SEED repeats them)
+	@PYTHONPATH=. $(BIN)/python -m tests.serve.soak protocol $(MINUTES) $(SEED)
+
 bench: install ## measure what is promised of speed, and write bench.json (ARGS=--quick)
 	@PYTHONPATH=tools:. $(BIN)/python -m bench $(ARGS)
 
@@ -66,4 +73,4 @@ wheel: install ## build the wheel into dist/
 clean: ## remove the virtual environment and everything else that was made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: test soak soak-explain lint goldens wheel clean
+.PHONY: test soak soak-explain soak-wire soak-xds lint goldens wheel clean

@@ -42,7 +42,7 @@ class DeltaWatch(Watch[DeltaRequest]):
             self.make_due = True
             self.reasons.add(SUBSCRIPTION)
         if WILDCARD in dropped:
-            dropped |= {name for name in self._known if name not in self.subscription.names}
+            dropped |= self._unwanted(self._known)
         for name in dropped:
             self._known.pop(name, None)
         self._forget(dropped)

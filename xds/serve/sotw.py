@@ -10,6 +10,7 @@ away and waits for it (a warming cluster): what tells the two apart is that the 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from hashlib import blake2b
 
 from xds.serve.push import ASKED_AGAIN, CONNECTED, RECONNECTED, SUBSCRIPTION
@@ -43,7 +44,8 @@ class SotwWatch(Watch[SotwRequest]):
             return verdict
         before = (self.subscription.names, self.subscription.wildcard)
         added = self.subscription.replace(request.names)
-        self._drop([name for name in self._known if not self.subscription.covers(name)])
+        if before != (self.subscription.names, self.subscription.wildcard):
+            self._drop(self._unwanted(self._known))
         if added or first:
             self._asked |= added - {WILDCARD}
             self._greet = self._greet or self._full
@@ -70,9 +72,9 @@ class SotwWatch(Watch[SotwRequest]):
         client nothing depends on having one of them twice."""
         return bool(request.nonce) and verdict is None and request.error is None and not self._full
 
-    def _drop(self, names: list[str]) -> None:
+    def _drop(self, names: Collection[str]) -> None:
         for name in names:
-            del self._known[name]
+            self._known.pop(name, None)
         self._asked = {name for name in self._asked if self.subscription.covers(name)}
         self._forget(names)
 

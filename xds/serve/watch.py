@@ -268,7 +268,8 @@ class Watch(ABC, Generic[Request]):
         self.acked_revision = max(self.acked_revision, sent.revision if owed is None else min(sent.revision, owed - 1))
 
     def _note_acked(self, sent: LastSent) -> None:
-        self.acked.update(sent.resources)
+        # What was unsubscribed from meanwhile is the client's own affair; kept here, it would stay for ever.
+        self.acked.update({name: each for name, each in sent.resources.items() if self.subscription.covers(name)})
         for name in sent.removed:
             self.acked.pop(name, None)
 
@@ -300,6 +301,11 @@ class Watch(ABC, Generic[Request]):
             self.acked.pop(name, None)
             if self._rejected.pop(name, None) is not None:
                 self._forgive()
+
+    def _unwanted(self, known: Iterable[str]) -> set[str]:
+        """Names of which something is kept, and that the client does not want any more."""
+        kept = (*known, *self._asked, *self.acked, *self._rejected)
+        return {name for name in kept if not self.subscription.covers(name)}
 
     def _forgive(self) -> None:
         if not self._rejected:
