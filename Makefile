@@ -55,7 +55,7 @@ soak-wire: install ## the wire codec of xDS beside betterproto2 on MESSAGES stra
 soak-xds: install ## the xDS server under clients that say anything, for MINUTES (default 10; SEED repeats them)
 	@PYTHONPATH=. $(BIN)/python -m tests.serve.soak protocol $(MINUTES) $(SEED)
 
-bench: install ## measure what is promised of speed, and write bench.json (ARGS=--quick)
+bench: install ## measure what is promised of speed; writes bench.json and bench-*.png (ARGS=--quick, --only xds)
 	@PYTHONPATH=tools:. $(BIN)/python -m bench $(ARGS)
 
 lint: install ## ruff, mypy --strict and the direction of imports
