@@ -18,7 +18,9 @@ class Byway:
         self._manager = xds_seed.manager(workloads=groups, instances=instances, existing=existing)
         self._existing = existing
         self._groups = groups
-        self._xds = XdsServer(self._manager.store, authenticate=self._admit, identifier="bench", observer=self._manager)
+        self._xds = XdsServer(
+            self._manager.store, authenticate=self._admit, identifier="bench", observer=self._manager.delivery
+        )
         self._manager.sidecars.server = self._xds
         self._manager.store.complete()
 
