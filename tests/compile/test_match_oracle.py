@@ -157,9 +157,14 @@ def _ports(admin: Path) -> dict[str, int]:
     if not admin.exists() or not (address := admin.read_text()):
         return {}
     connection = http.client.HTTPConnection(address, timeout=10)
-    connection.request("GET", "/listeners?format=json")
-    statuses = json.loads(connection.getresponse().read()).get("listener_statuses", [])
-    connection.close()
+    try:
+        connection.request("GET", "/listeners?format=json")
+        statuses = json.loads(connection.getresponse().read()).get("listener_statuses", [])
+    except OSError:
+        # It is still starting.
+        return {}
+    finally:
+        connection.close()
     return {one["name"]: one["local_address"]["socket_address"]["port_value"] for one in statuses}
 
 

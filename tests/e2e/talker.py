@@ -133,6 +133,10 @@ class Line:
 
 async def asks(port: int) -> str:
     """Who answers a new connection; empty if nobody does."""
-    line = await Line.to(port)
+    try:
+        line = await Line.to(port)
+    except ConnectionResetError:
+        # Accepted, and broken off before we were told that it was accepted.
+        return ""
     line.close()
     return line.who
