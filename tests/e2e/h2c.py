@@ -13,9 +13,11 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, Event, RequestReceived, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 from h2.exceptions import StreamClosedError
+from h2.settings import SettingCodes, Settings
 
 Fields = list[tuple[str, str]]
 PIECE = 16 << 10
+MANY = 1 << 20
 
 
 @dataclass(slots=True)
@@ -37,6 +39,8 @@ class Http2:
         self._reader = reader
         self._writer = writer
         self._state = H2Connection(H2Configuration(client_side=client, header_encoding="utf-8"))
+        # h2's default would refuse what a proxy sends before it has heard of it.
+        self._state.local_settings = Settings(client=client, initial_values={SettingCodes.MAX_CONCURRENT_STREAMS: MANY})
         self._window = asyncio.Condition()
         self.reading: asyncio.Task[None] | None = None
         self.messages: defaultdict[int, Message] = defaultdict(Message)

@@ -15,10 +15,24 @@ from pathlib import Path
 import pytest
 
 from demo.world import Answer, free_port
-from tests.e2e.stage import ENDS_WITHIN, LEAVES_WITHIN, InFlight, RecordingWorld, Scene, seen, until, until_laptop, who
+from tests.e2e.stage import (
+    ENDS_WITHIN,
+    LEAVES_WITHIN,
+    SHOP,
+    InFlight,
+    RecordingWorld,
+    Scene,
+    seen,
+    until,
+    until_laptop,
+    who,
+)
 from tests.e2e.tunnel_stage import far_away, gateway_world, laptop_process
+from tests.e2e.tunnelled_laptop import TunnelledLaptop
 from tests.e2e.tunnels import TUNNELS
-from xds.api.byway.manager.v1 import TargetStateState, TunnelState
+from xds.api.byway.manager.v1 import Stage, StageState, TargetStateState, TunnelState, WhyRequest
+from xds.api.services import Manager
+from xds.manager.flapping import FREE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -181,3 +195,48 @@ async def test_headers_of_a_client_change_nothing_and_reach_no_process(world: Re
         assert who(await scene.get("/forged")) == "laptop"
     assert len(heads) == 1
     assert "x-byway" not in heads[0].lower()
+
+
+async def why(far: TunnelledLaptop) -> Stage:
+    """What `byway why` says of the laptop."""
+    reply = await Manager.WHY(far.channel, WhyRequest(intercept=SHOP), metadata=far.proof, timeout=5)
+    return next(one for one in reply.stages if one.name == "laptop")
+
+
+async def test_a_tunnel_that_comes_and_goes_has_to_hold_before_it_is_used_again(
+    world: RecordingWorld, target: int
+) -> None:
+    async with far_away(world, "python", target) as (far, scene):
+        there = await why(far)
+        assert there.state == StageState.DONE
+        assert "a tunnel to gw-1, gw-2 (python)" in there.text
+
+        async def missed() -> bool:
+            return far.session is not None and far.session.tunnel is not None and not far.session.tunnel.up
+
+        async def noticed() -> bool:
+            """Used again, or put off."""
+            told = far.session.tunnel if far.session is not None else None
+            return told is not None and bool(told.up or told.detail)
+
+        losses = 0
+        while not await put_off(far):
+            losses += 1
+            assert losses <= FREE + 2
+            await far.tunnel.stop()
+            await until(missed, "the manager misses the tunnel")
+            await far.tunnel.start(far.offer)
+            await until(far.up, "the tunnel is up")
+            await until(noticed, "the manager has heard of it")
+        assert losses == FREE + 1
+        assert scene.fallen_back(await scene.get("/flapping"))
+        held_back = await why(far)
+        assert held_back.state == StageState.MISSING
+        assert f"it was lost {losses} times of late" in held_back.text
+        # It holds now.
+        await until_laptop(scene, since=time.monotonic(), within=30)
+        assert (await why(far)).state == StageState.DONE
+
+
+async def put_off(far: TunnelledLaptop) -> bool:
+    return far.session is not None and far.session.tunnel is not None and bool(far.session.tunnel.detail)
