@@ -243,6 +243,21 @@ class TestProcess:
         assert await asyncio.wait_for(one.process.wait(), 30) == 1
         assert "Envoy ended" in one.log
 
+    async def test_a_second_one_of_the_same_name_is_refused_and_takes_nothing_from_the_first(
+        self, there: Running, one: Gateway
+    ) -> None:
+        sockets = (there.state.gateway_admin_socket("gw-1"), there.state.gateway_keys_socket("gw-1"))
+        before = [path.stat().st_ino for path in sockets]
+        byway = Path(sys.executable).with_name("byway")
+        command = [str(byway), "gateway", "gw-1", "--state-dir", str(there.state.root)]
+        second = await asyncio.create_subprocess_exec(
+            *command, "--manager", there.address, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        said, _ = await asyncio.wait_for(second.communicate(), 60)
+        assert second.returncode == 1, said
+        assert f"runs already (process {one.process.pid})" in " ".join(said.decode().split())
+        assert [path.stat().st_ino for path in sockets] == before
+
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import signal
 import stat
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from xds.client.daemon.notifications import Notifications
 from xds.client.daemon.proxy import ManagerProxy
 from xds.client.daemon.service import DaemonService
 from xds.client.files import ALREADY_RUNNING, LaptopFiles
+from xds.only_one import TakenError, only_one
 from xds.paths import StateDir, private_dir
 
 log = logging.getLogger(__name__)
@@ -43,28 +42,6 @@ class DaemonConfig:
     address: str = ""
     reach: str = "auto"
     tunnel: str = "auto"
-
-
-class AlreadyRunningError(Exception):
-    """Another daemon holds this state directory."""
-
-
-@contextlib.contextmanager
-def only_one(files: LaptopFiles) -> Iterator[None]:
-    """Hold the pid file's lock, which the kernel releases whatever becomes of us. Raises AlreadyRunningError."""
-    handle = os.open(files.pid, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(handle, 32, 0).decode(errors="replace").strip()
-            raise AlreadyRunningError(f"another daemon (process {pid}) runs for {files.folder}") from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        yield
-        os.ftruncate(handle, 0)
-    finally:
-        os.close(handle)
 
 
 def remove_stale_socket(path: Path) -> None:
@@ -136,10 +113,10 @@ def run(config: DaemonConfig) -> int:
     files = LaptopFiles.of(config.state)
     try:
         private_dir(files.folder)
-        with only_one(files):
+        with only_one(files.pid):
             asyncio.run(serve(config))
-    except AlreadyRunningError as error:
-        log.warning("%s", error)
+    except TakenError as error:
+        log.warning("another daemon (%s) runs for %s", error, files.folder)
         return ALREADY_RUNNING
     except (OSError, ValueError) as error:
         log.critical("the daemon cannot run: %s", error)

@@ -14,6 +14,7 @@ from xds.bootstrap import NoEnvoyError, envoy_binary, gateway_bootstrap
 from xds.compile import names
 from xds.manager.identity import AUDIENCE, ISSUER
 from xds.manager.sidecar import token_reference
+from xds.only_one import TakenError, only_one
 from xds.paths import SOCKET_PATH_LIMIT, StateDir, private_dir, write_private
 from xds.registry.regex import MAX_PROGRAM_SIZE
 from xds.registry.workload import Address
@@ -70,6 +71,15 @@ class GatewayFiles:
                 )
             private_dir(path.parent)
         private_dir(self.folder)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """See to it that no other process runs this gateway here. Raises GatewayError, OSError."""
+        try:
+            with only_one(self.folder / "lock"):
+                yield
+        except TakenError as error:
+            raise GatewayError(f"gateway {self.name} runs already ({error}); stop that one first") from None
 
     def write(self, manager: Address, token: Path, accept_port: int) -> None:
         """Write the bootstrap, and the reference to the token that is in it. Raises OSError."""

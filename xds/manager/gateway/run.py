@@ -49,19 +49,21 @@ async def run(
     """Run a gateway until `stop`, and then until it has drained or `at_once`. Raises GatewayError, OSError."""
     files.prepare(token)
     command = files.command(log_level)
-    keys = Keys(files.keys)
-    async with keys.serving(files.keys_socket):
-        following = asyncio.create_task(follow(keys, manager, token))
-        try:
-            # Envoy would refuse laptops that come before.
-            if await _first(keys.known(), stop.wait(), following) == 0:
-                with reserved_port() as port:
-                    files.write(manager, token, port)
-                    await _envoy(files, command, following, stop, at_once)
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-            files.admin_socket.unlink(missing_ok=True)
+    # A second one would take the sockets of the first, and a share of the laptops.
+    with files.held():
+        keys = Keys(files.keys)
+        async with keys.serving(files.keys_socket):
+            following = asyncio.create_task(follow(keys, manager, token))
+            try:
+                # Envoy would refuse laptops that come before.
+                if await _first(keys.known(), stop.wait(), following) == 0:
+                    with reserved_port() as port:
+                        files.write(manager, token, port)
+                        await _envoy(files, command, following, stop, at_once)
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+                files.admin_socket.unlink(missing_ok=True)
 
 
 async def _envoy(
