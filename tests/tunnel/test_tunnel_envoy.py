@@ -8,13 +8,15 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
 
-from demo.processes import wait_for
-from tests.tunnel.laptop_end import NODE, LaptopEnd, laptop_end
+from demo.processes import Processes, wait_for
+from tests.client.laptop import until
+from tests.tunnel.credentials import Authority, Tokens
+from tests.tunnel.laptop_end import NODE, LaptopEnd, laptop_end, offer_of
 from tests.tunnel.static_gateway import StaticGateway
 from xds import guard
 from xds.client.tunnel.contract import CannotRunError, Gateway, Offer, Target
@@ -22,6 +24,8 @@ from xds.client.tunnel.envoy_admin import parse_tunnels
 from xds.client.tunnel.envoy_carrier import Dialler
 from xds.client.tunnel.envoy_tunnel import EnvoyTunnel
 from xds.client.tunnel.envoy_watch import FRESH, Watch
+from xds.client.tunnel.envoy_xds import LaptopXds
+from xds.serve import Resource
 
 DIALLER = Dialler(3, NODE, Gateway("gw-1", "gw.example", 17300, "gateway.byway"), b"")
 CONNECTED = "tunnels.worker_0.cluster.gateway-3.connected: {}\n"
@@ -71,6 +75,34 @@ async def test_an_envoy_that_hangs_counts_as_down_until_it_goes_on(end: LaptopEn
     finally:
         os.kill(_pid(end), signal.SIGCONT)
     await end.up("gw-1")
+
+
+async def test_what_a_gateway_was_dialled_through_outlives_what_dialled_it(
+    authority: Authority, tokens: Tokens, short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[set[str]] = []
+    serve = LaptopXds.serve
+
+    def recorded(xds: LaptopXds, resources: Iterable[Resource]) -> int:
+        found = list(resources)
+        served.append({each.name for each in found if each.name.endswith("-2")})
+        return serve(xds, found)
+
+    monkeypatch.setattr(LaptopXds, "serve", recorded)
+    processes = Processes(short_folder / "logs")
+    one, two = (StaticGateway(processes, short_folder / name, authority, tokens, name=name) for name in ("g1", "g2"))
+    try:
+        one.start()
+        two.start()
+        async with laptop_end(_make, short_folder / "away", offer_of([one, two])) as end:
+            await end.up("g1", "g2")
+            assert served[-1] == {"rc-2", "gateway-2", "hop-2", "carrier-2"}
+            await end.tunnel.offer(offer_of([one]))
+            assert served[-1] == {"gateway-2", "hop-2", "carrier-2"}
+            # Envoy lets the dialler go when its drain time is over.
+            await until(lambda: not served[-1], timeout=60)
+    finally:
+        processes.stop_all()
 
 
 async def test_stopping_leaves_neither_process_nor_file(gateway: StaticGateway, short_folder: Path) -> None:

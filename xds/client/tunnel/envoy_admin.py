@@ -19,6 +19,7 @@ ANSWER_WITHIN = 0.8
 """Seconds; a stopped process accepts connections, and never answers. It is asked twice: where this process itself did
 not run meanwhile, the first time says nothing."""
 
+_DRAINING = "listener_manager.total_listeners_draining"
 _CONNECTED = re.compile(r"^tunnels\.worker_\d+\.cluster\.gateway-(\d+)\.connected: (\d+)$", re.MULTILINE)
 _REFUSED = re.compile(
     r"^tunnels\.handshake\.worker\.worker_\d+\.cluster\.gateway-(\d+)\.result\.failed\.failure_reason\.(\S+): (\d+)$",
@@ -75,9 +76,14 @@ class EnvoyAdmin:
         ports = {each["name"]: each.get("local_address", {}).get("socket_address", {}) for each in found}
         return {name: int(address["port_value"]) for name, address in ports.items() if "port_value" in address}
 
+    async def draining(self) -> bool:
+        """Whether listeners that were taken away are still there. Raises SilentError."""
+        return not (await self._get(f"/stats?filter=%5E{_DRAINING}$")).endswith(": 0\n")
+
     async def _get(self, path: str) -> str:
         try:
             async with self._session.get(f"http://envoy{path}") as answer:
                 return await answer.text()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        # RuntimeError: the session was closed meanwhile, because this run of Envoy has ended.
+        except (aiohttp.ClientError, TimeoutError, OSError, RuntimeError) as error:
             raise SilentError(f"Envoy's admin socket does not answer: {error or type(error).__name__}") from error

@@ -97,14 +97,14 @@ class Dialler:
             Resource.of(LISTENER, hop.name, encode(hop)),
         ]
 
-    def tunnel_resources(self, hop_port: int) -> list[Resource]:
-        """What dials through the hop, and serves what comes back."""
+    def tunnel_resources(self, hop_port: int, *, dials: bool = True) -> list[Resource]:
+        """What leads to the hop and, where it `dials`, what dials through it and serves what comes back."""
         gateway = located(self.cluster, "127.0.0.1", hop_port, CONNECT_TIMEOUT)
-        rc = self._reverse()
-        return [
-            Resource.of(CLUSTER, gateway.name, encode(gateway)),
-            Resource.of(LISTENER, rc.name, encode(rc)),
-        ]
+        found = [Resource.of(CLUSTER, gateway.name, encode(gateway))]
+        if dials:
+            rc = self._reverse()
+            found.append(Resource.of(LISTENER, rc.name, encode(rc)))
+        return found
 
     def _reverse(self) -> Listener:
         # Envoy's own notation: rc://NODE:CLUSTER:TENANT@UPSTREAM CLUSTER:CONNECTIONS.

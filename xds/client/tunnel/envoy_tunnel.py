@@ -15,7 +15,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Set
+from collections.abc import Coroutine, Set
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ HUNG = 15.0
 """Seconds without an answer after which Envoy is killed and started anew."""
 REPLACED_WITHIN = 5.0
 """Seconds for which a dialler that is to be replaced waits for its successor."""
+FADED_WITHIN = 20.0
+"""Seconds for which what a dialler dials through outlives it at most. Envoy lets it go after `--drain-time-s`."""
 RESTARTS = 5
 """Runs in a row that were of no use, after which there is no point in another."""
 PAUSE, LONGEST_PAUSE = 0.05, 5.0
@@ -62,6 +64,7 @@ class EnvoyTunnel:
         self._token = ""
         self._diallers: tuple[Dialler, ...] = ()
         self._leaving: tuple[Dialler, ...] = ()
+        self._fading: tuple[Dialler, ...] = ()
         self._ports: dict[str, int] = {}
         self._targets: frozenset[Target] = frozenset()
         self._state = TunnelState()
@@ -124,12 +127,16 @@ class EnvoyTunnel:
             names = {each.gateway.name for each in diallers}
             self._leaving += tuple(each for each in gone if each.gateway.name in names)
             self._diallers = diallers
+            self._fade(tuple(each for each in gone if each.gateway.name not in names))
             self._follow()
             await self._dial()
         if self._leaving:
-            task = asyncio.create_task(self._let_go(self._leaving))
-            self._replacing.add(task)
-            task.add_done_callback(self._replacing.discard)
+            self._later(self._let_go(self._leaving))
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._replacing.add(task)
+        task.add_done_callback(self._replacing.discard)
 
     async def declare(self, targets: Set[Target]) -> None:
         """Serve these targets and no others."""
@@ -181,6 +188,7 @@ class EnvoyTunnel:
     async def _one_run(self, binary: Path) -> str:
         """Run Envoy once; says why it ended. `_ready` says whether it was of use."""
         self._ports = {}
+        self._fading = ()
         self._files.admin.unlink(missing_ok=True)
         revision = await self._publish()
         try:
@@ -233,10 +241,10 @@ class EnvoyTunnel:
 
     def _resources(self) -> list[Resource]:
         found = target_resources(self._targets)
-        for each in (*self._diallers, *self._leaving):
+        for each in (*self._diallers, *self._leaving, *self._fading):
             found += each.carrier_resources()
             if port := self._ports.get(each.hop):
-                found += each.tunnel_resources(port)
+                found += each.tunnel_resources(port, dials=each not in self._fading)
         return found
 
     async def _poll(self, admin: EnvoyAdmin) -> str:
@@ -260,7 +268,31 @@ class EnvoyTunnel:
                     await self._news.wait()
         async with self._lock:
             self._leaving = tuple(each for each in self._leaving if each not in old)
+            self._fade(old)
             self._follow()
+            await self._publish()
+
+    def _fade(self, gone: tuple[Dialler, ...]) -> None:
+        """Have these dial no more. What they dial through goes after them: while a listener that dials is on its way
+        out it may dial once more, and Envoy 1.40 crashes where its cluster is gone by then
+        (https://github.com/envoyproxy/envoy/pull/46726 and 46732).
+        """
+        if gone:
+            self._fading += gone
+            self._later(self._forget(gone))
+
+    async def _forget(self, gone: tuple[Dialler, ...]) -> None:
+        async with self._lock:
+            revision = await self._publish()
+        with contextlib.suppress(TimeoutError, SilentError):
+            async with asyncio.timeout(FADED_WITHIN):
+                await self._xds.taken(revision, LISTENER)
+                while True:
+                    if self._admin is None or not await self._admin.draining():
+                        break
+                    await asyncio.sleep(POLL)
+        async with self._lock:
+            self._fading = tuple(each for each in self._fading if each not in gone)
             await self._publish()
 
     def _follow(self) -> None:
