@@ -55,6 +55,11 @@ soak-wire: install ## the wire codec of xDS beside betterproto2 on MESSAGES stra
 soak-xds: install ## the xDS server under clients that say anything, for MINUTES (default 10; SEED repeats them)
 	@PYTHONPATH=. $(BIN)/python -m tests.serve.soak protocol $(MINUTES) $(SEED)
 
+conformance: install ## try the xDS protocol's rules on our server and on go-control-plane (needs Go), and write docs/conformance.md
+	@PYTHONPATH=tools:. GRPC_VERBOSITY=NONE $(BIN)/python -m conformance 2>/dev/null
+
+.PHONY: conformance
+
 bench: install ## measure what is promised of speed; writes bench.json and bench-*.png (ARGS=--quick, --only xds)
 	@PYTHONPATH=tools:. $(BIN)/python -m bench $(ARGS)
 

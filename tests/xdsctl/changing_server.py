@@ -26,13 +26,34 @@ def at_first() -> list[Resource]:
     ]
 
 
+Step = dict[tuple[str, str], Resource | None]
+"""What to set, or with None to remove, at once."""
+
+
+class Steps:
+    """What the change command is asked for, as resources."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._switched = ""
+
+    def __call__(self, verb: str, kind: str, name: str) -> Step:
+        url = URLS[kind]
+        if verb == "drop":
+            return {(url, name): None}
+        if verb != "switch":
+            return {(url, name): another(url, name, next(self._numbers))}
+        gone: Step = {(CLUSTER, self._switched): None} if self._switched else {}
+        self._switched = name
+        return {(ROUTE, "r1"): routes("r1", name), (CLUSTER, name): eds_cluster(name, "e1"), **gone}
+
+
 class Changing:
     """A store with two resources of each type, and the changes that the rules need."""
 
     def __init__(self) -> None:
         self.store = Store()
-        self._numbers = itertools.count(1)
-        self._switched = ""
+        self._steps = Steps()
         self._set({(each.type_url, each.name): each for each in at_first()})
         self.store.complete()
 
@@ -40,21 +61,7 @@ class Changing:
         self.store.update(group={GROUP: changes})
 
     async def __call__(self, verb: str, kind: str, name: str) -> None:
-        url = URLS[kind]
-        number = next(self._numbers)
-        if verb == "drop":
-            self._set({(url, name): None})
-        elif verb == "switch":
-            changes: dict[tuple[str, str], Resource | None] = {
-                (ROUTE, "r1"): routes("r1", name),
-                (CLUSTER, name): eds_cluster(name, "e1"),
-            }
-            if self._switched:
-                changes[CLUSTER, self._switched] = None
-            self._switched = name
-            self._set(changes)
-        else:
-            self._set({(url, name): another(url, name, number)})
+        self._set(self._steps(verb, kind, name))
 
 
 def another(url: str, name: str, number: int) -> Resource:

@@ -16,8 +16,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from tests.serve.configs import eds_cluster, routes
-from tests.xdsctl.changing_server import URLS, another, at_first
+from tests.xdsctl.changing_server import Steps, at_first
 from xds.serve import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Variant
 from xds.serve.client import endpoint_names
 from xds.serve.resource import FULL_STATE
@@ -334,9 +333,8 @@ class Simple:
         self.fault = fault
         self.streams = itertools.count(1)
         self._resources: dict[str, dict[str, Resource]] = {url: {} for url in ORDER}
-        self._numbers = itertools.count(1)
+        self._steps = Steps()
         self._open: set[Conversation] = set()
-        self._switched = ""
         for each in at_first():
             self._resources[each.type_url][each.name] = each
 
@@ -345,21 +343,14 @@ class Simple:
 
     async def __call__(self, verb: str, kind: str, name: str) -> None:
         """The change command."""
-        url = URLS[kind]
-        changes: list[tuple[str, str, Resource | None]] = [(url, name, None)]
-        if verb == "switch":
-            changes = [(ROUTE, "r1", routes("r1", name)), (CLUSTER, name, eds_cluster(name, "e1"))]
-            changes += [(CLUSTER, self._switched, None)] if self._switched else []
-            self._switched = name
-        elif verb != "drop":
-            changes = [(url, name, another(url, name, next(self._numbers)))]
-        for where, what, resource in changes:
+        changes = self._steps(verb, kind, name)
+        for (where, what), resource in changes.items():
             if resource is None:
                 self._resources[where].pop(what, None)
             else:
                 self._resources[where][what] = resource
         for each in self._open:
-            for where, what, _ in changes:
+            for where, what in changes:
                 each.changed(where, what)
 
     async def converse(self, conversation: Conversation, context: Any) -> None:

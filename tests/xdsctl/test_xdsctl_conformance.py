@@ -26,7 +26,7 @@ from xdsctl.conform.judge import Finding, judge, ordered
 from xdsctl.conform.passive import INSIDE
 from xdsctl.conform.rule import TRANSPORTS, On, Transport, Verdict
 
-QUIET = 0.05
+QUIET = 0.1
 """Enough in one process, since silence also lasts until somebody else was answered."""
 PATIENCE = 20.0
 RULES = [rule for rule in ordered() if rule.name not in INSIDE]

@@ -69,7 +69,7 @@ class Bench:
 
     def note(self, probe: Probe, response: Response) -> None:
         """Keep a response for the rules that look at all of them."""
-        self.seen.append(Seen(id(probe), frozenset(probe.asked), response))
+        self.seen.append(Seen(probe.number, frozenset(probe.asked), response))
 
     async def fence(self) -> None:
         """Have the server answer somebody else: it has had the time to say what it has to say."""

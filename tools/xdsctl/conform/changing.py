@@ -7,7 +7,7 @@ from xds.serve.resource import CLUSTER, ENDPOINT, ROUTE
 from xds.serve.status import Variant
 from xdsctl.conform.bench import Bench
 from xdsctl.conform.both import eds_of
-from xdsctl.conform.probe import ANYTHING, Probe, names_in, words
+from xdsctl.conform.probe import Probe, names_in, words
 from xdsctl.conform.rule import BrokenError, On, UnjudgedError, rule
 
 UPDATE = "When to send an update"
@@ -71,8 +71,8 @@ async def _only(bench: Bench, url: str) -> str:
 )
 async def _full(bench: Bench, url: str) -> str:
     async with bench.open(url) as probe:
-        await probe.want(ANYTHING)
-        await probe.gather(bench.inventory[url], "asked for by *")
+        await probe.want()
+        await probe.gather(bench.inventory[url], "asked for by silence")
         response = await _pushed(probe, bench, bench.one(url))
         if missing := set(bench.inventory[url]) - set(names_in(response)):
             raise BrokenError(f"one was changed, and {words(missing)} left out, which deletes it")
@@ -105,7 +105,7 @@ async def _flight(bench: Bench, url: str) -> str:
         await probe.get(name)
         first = await _pushed(probe, bench, name)
         await bench.changed("change", url, name)
-        await bench.fence()
+        await probe.heard()
         if await probe.next(bench.quiet) is not None:
             raise BrokenError("a second response came before the first was acknowledged")
         await probe.ack(first)
@@ -146,7 +146,7 @@ async def _queued(bench: Bench, url: str) -> str:
         await probe.get(name)
         first = await _pushed(probe, bench, name)
         await bench.changed("change", url, name)
-        await bench.fence()
+        await probe.heard()
         if await probe.next(bench.quiet) is not None:
             raise UnjudgedError("the server sends without waiting for an ACK, so nothing waits")
         await probe.want()
@@ -180,10 +180,10 @@ async def _appears(bench: Bench, url: str) -> str:
 )
 async def _follows(bench: Bench, url: str) -> str:
     async with bench.made(url) as name, bench.open(url) as probe:
-        await probe.want(ANYTHING)
-        await probe.gather(bench.inventory[url], "asked for by *")
+        await probe.want()
+        await probe.gather(bench.inventory[url], "asked for by silence")
         await bench.changed("put", url, name)
-        await probe.gather([name], "new, and asked for by *")
+        await probe.gather([name], "new, and asked for by silence")
     return "sent when it came into existence"
 
 
@@ -232,8 +232,8 @@ async def _removed(bench: Bench, url: str) -> str:
 async def _warming(bench: Bench, _: str) -> str:
     cluster, service = eds_of(bench)
     async with bench.open(CLUSTER) as probe:
-        await probe.want(ANYTHING)
-        await probe.gather(bench.inventory[CLUSTER], "asked for by *")
+        await probe.want()
+        await probe.gather(bench.inventory[CLUSTER], "asked for by silence")
         await probe.get(service, url=ENDPOINT)
         await bench.changed("change", CLUSTER, cluster)
         # Envoy does not acknowledge clusters before they are warm; in state of the world it asks again for endpoints.

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from xdsctl.conform.bench import Bench
 
 ANYTHING = "*"
+_NUMBERS = itertools.count(1)
 
 
 def names_in(response: Response) -> list[str]:
@@ -43,6 +45,7 @@ class Probe:
         self.with_node = True
         """Whether the first request says who asks."""
         self.asked: set[str] = set()
+        self.number = next(_NUMBERS)
         self._bench = bench
         self._stream = stream
         self._begun = False
@@ -52,6 +55,7 @@ class Probe:
         self._taken: dict[str, deque[Response]] = {}
         """Responses that came, and were acknowledged, while another type was looked for."""
         self._answered: set[str] = set()
+        self._early: deque[Response] = deque()
 
     @property
     def is_sotw(self) -> bool:
@@ -129,9 +133,17 @@ class Probe:
         else:
             await self.delta(nonce=response.nonce, error=error, url=url)
 
+    async def heard(self) -> None:
+        """The server has had the time to answer what was said so far, and what it said has arrived."""
+        # The read is begun before: what arrives for it then arrives before the answer to somebody else.
+        response = await self._stream.receive_within(0.0)
+        if response is not None:
+            self._early.append(response)
+        await self._bench.fence()
+
     async def any(self, within: float) -> Response | None:
         """The next response of whatever type."""
-        response = await self._stream.receive_within(within)
+        response = self._early.popleft() if self._early else await self._stream.receive_within(within)
         if response is not None:
             self._bench.note(self, response)
         return response
@@ -189,7 +201,7 @@ class Probe:
 
     async def settle(self) -> list[Response]:
         """Take whatever comes, until there is silence."""
-        await self._bench.fence()
+        await self.heard()
         found = []
         while (response := await self.next(self._bench.quiet)) is not None:
             found.append(response)
@@ -200,7 +212,7 @@ class Probe:
 
     async def silence(self, why: str, *, of: Collection[str] | None = None) -> None:
         """Nothing may come, or nothing with resources of these names in it (`*`: of any)."""
-        await self._bench.fence()
+        await self.heard()
         for _ in range(20):
             response = await self.next(self._bench.quiet)
             if response is None:
@@ -216,13 +228,13 @@ class Probe:
         """What was refused must not come again. Something else may: a server that goes back to what was in force has
         changed its mind, and does not repeat itself."""
         same = {(each.name, each.body) for each in refused.resources}
-        await self._bench.fence()
+        await self.heard()
         for _ in range(5):
             response = await self.next(self._bench.quiet)
             if response is None:
                 return
             await self.ack(response)
-            if {(each.name, each.body) for each in response.resources} <= same:
+            if response.resources and {(each.name, each.body) for each in response.resources} <= same:
                 raise BrokenError(f"refused what was sent: and was sent {_contents(response)} again")
         raise BrokenError("refused what was sent: and was sent one response after the other")
 
@@ -232,7 +244,7 @@ class Probe:
             return
         for url, names in self._bench.by_push_order():
             if url not in self.asked:
-                wanted = (ANYTHING,) if self._bench.is_full(url) else names
+                wanted = () if self._bench.is_full(url) else names
                 await self.want(*wanted, url=url)
                 await self.gather(names, "asked for", url)
 

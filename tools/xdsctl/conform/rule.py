@@ -60,7 +60,7 @@ class Transport:
     per_type: bool
 
     def __str__(self) -> str:
-        return f"{self.variant.value}{', per type' if self.per_type else ''}"
+        return f"{self.variant.value}{' per type' if self.per_type else ''}"
 
 
 TRANSPORTS: Final = tuple(Transport(variant, per_type) for per_type in (False, True) for variant in Variant)
