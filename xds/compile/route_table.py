@@ -21,12 +21,15 @@ from xds.compile.encode import encode
 from xds.compile.keep import Kept, routed_key
 from xds.compile.match import Gate, route_match, route_matches
 from xds.compile.route import app_route, intercept_route
+from xds.compile.same import Same
 from xds.compile.state import Routed
 from xds.compile.twin import twin
-from xds.registry.intercept import Kind
+from xds.registry.intercept import Intercept, Kind
 from xds.registry.match import Match
-from xds.registry.precedence import sort_key
+from xds.registry.precedence import SortKey, sort_key
 from xds.registry.workload import WorkloadId
+
+_WHOLE = frozenset({Kind.GLOBAL, Kind.REPLACE})
 
 Way = tuple[Routed | None, Gate | None]
 """Whose route (None: the app's), and which gate is before it."""
@@ -40,18 +43,24 @@ def route_configuration(
     `explaining` are the tokens of those who ask which route a request takes, see `xds.compile.twin`.
     """
     order = list(_order(routed))
-    routes = wire.repeated(3, _twins(order, explaining)) + wire.repeated(3, _routes(workload, port, order))
+    routes = wire.repeated(3, _twins(order, explaining)) + b"".join(_routes(workload, port, order))
     host = wire.text(1, "all") + wire.text(2, "*") + routes
     return wire.text(1, names.port(workload, port)) + wire.field(2, host)
 
 
 def whole_port(routed: Sequence[Routed]) -> Routed | None:
     """The intercept that has a port as a whole, and takes what no other one claims."""
-    return next((one for one in _ordered(routed) if one.intercept.spec.kind in {Kind.GLOBAL, Kind.REPLACE}), None)
+    return next(iter(_ordered(one for one in routed if one.intercept.spec.kind in _WHOLE)), None)
 
 
-def _ordered(routed: Sequence[Routed]) -> list[Routed]:
-    return sorted(routed, key=lambda one: sort_key(one.intercept.spec, one.intercept.sequence, one.intercept.id))
+def _ordered(routed: Iterable[Routed]) -> list[Routed]:
+    return sorted(routed, key=lambda one: _place(Same(one.intercept)))
+
+
+@lru_cache(maxsize=16384)
+def _place(intercept: Same[Intercept]) -> SortKey:
+    one = intercept.value
+    return sort_key(one.spec, one.sequence, one.id)
 
 
 def _order(routed: Sequence[Routed]) -> Iterator[Way]:
@@ -70,11 +79,17 @@ def _order(routed: Sequence[Routed]) -> Iterator[Way]:
 def _routes(workload: WorkloadId, port: int, order: Iterable[Way]) -> Iterator[bytes]:
     for one, gate in order:
         if one is None:
-            yield _app_route(names.app_cluster(workload, port), gate)
+            yield wire.field(3, _app_route(names.app_cluster(workload, port), gate))
         else:
-            yield from _intercept_routes(
-                routed_key(one), names.intercept_cluster(workload, port, one.intercept.id), gate
-            )
+            yield _routes_of(Same(one), port, gate)
+
+
+@lru_cache(maxsize=16384)
+def _routes_of(routed: Same[Routed], port: int, gate: Gate | None) -> bytes:
+    """An intercept's routes as they stand in a virtual host. The same object means that nothing has become of it."""
+    one = routed.value
+    cluster = names.intercept_cluster(one.intercept.spec.workload, port, one.intercept.id)
+    return wire.repeated(3, _intercept_routes(routed_key(one), cluster, gate))
 
 
 def _twins(order: Sequence[Way], tokens: Iterable[str]) -> Iterator[bytes]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
+from xds.compile.same import Same
 from xds.registry.gateway import Gateway
 from xds.registry.intercept import Intercept, Target
 from xds.registry.session import Session, TargetReport
@@ -76,9 +78,16 @@ def workload_state(
 
 def _routed(state: State, intercept: Intercept, when: Callable[[float], str]) -> Routed:
     session = state.session(intercept.session)
-    laptops = {mapping.port: reach(session, mapping.target) for mapping in intercept.spec.ports}
     since = _away_since(intercept, session)
-    return Routed(intercept, laptops, "" if since is None else when(since))
+    there = _there(Same(intercept), Same(session))
+    return there if since is None else replace(there, away_since=when(since))
+
+
+@lru_cache(maxsize=16384)
+def _there(intercept: Same[Intercept], session: Same[Session]) -> Routed:
+    """An intercept whose laptop answers: the same object until something becomes of the intercept or its session."""
+    ports = intercept.value.spec.ports
+    return Routed(intercept.value, {one.port: reach(session.value, one.target) for one in ports})
 
 
 def _away_since(intercept: Intercept, session: Session) -> float | None:

@@ -10,6 +10,7 @@ from xds.compile.encode import encode
 from xds.compile.keep import Kept, intercept_key
 from xds.compile.listener import listener
 from xds.compile.route_table import route_configuration, whole_port
+from xds.compile.same import Same
 from xds.compile.state import Routed, WorkloadState
 from xds.registry.gateway import Gateway
 from xds.registry.intercept import Intercept, Kind
@@ -69,24 +70,40 @@ def _compile_requests(out: Compiled, state: WorkloadState, port: int) -> None:
     for instance in workload.instances.values():
         here = endpoint.app_locality(instance.app[port], priority=0)
         out.endpoints[instance.id][app] = endpoint.assignment(app, [here])
-    for one in [*routed, *_on_port(state.lingering, port)]:
-        _compile_way(out, workload, one, port)
+    ways = [Same(one) for one in (*routed, *_on_port(state.lingering, port))]
+    for way in ways:
+        clusters, hops = _way(way, port)
+        out.clusters.update(clusters)
+        out.hops.update(hops)
+    for instance in workload.instances.values():
+        own, address = out.endpoints[instance.id], instance.app[port]
+        for way in ways:
+            own.update(_way_from(way, port, address))
 
 
-def _compile_way(out: Compiled, workload: Workload, routed: Routed, port: int) -> None:
-    """The clusters and the hop that take requests to a laptop."""
-    name = names.intercept_cluster(workload.id, port, routed.intercept.id)
-    reach = routed.laptops[port]
+@lru_cache(maxsize=16384)
+def _way(routed: Same[Routed], port: int) -> tuple[Named, Named]:
+    """The clusters and the hop that take requests to a laptop. The same object means that nothing has become of it."""
+    intercept, reach = routed.value.intercept, routed.value.laptops[port]
+    name = names.intercept_cluster(intercept.spec.workload, port, intercept.id)
     laptop = "" if reach.tunnel else names.laptop_cluster(name)
-    out.clusters[name] = _hop_cluster(name)
+    clusters: Named = {name: _hop_cluster(name)}
+    hops: Named = {}
     if laptop:
-        out.clusters[laptop] = _laptop_cluster(laptop)
+        clusters[laptop] = _laptop_cluster(laptop)
     if reach.up:
         listener_name = names.hop(name, reach.generation)
-        key = intercept_key(routed.intercept)
-        out.hops[listener_name] = _hop(listener_name, laptop, key) if laptop else _gateway_hop(listener_name, port, key)
-    for instance in workload.instances.values():
-        out.endpoints[instance.id] |= hop.assignments(name, routed.intercept, reach, instance.app[port])
+        key = intercept_key(intercept)
+        hops[listener_name] = _hop(listener_name, laptop, key) if laptop else _gateway_hop(listener_name, port, key)
+    return clusters, hops
+
+
+@lru_cache(maxsize=131072)
+def _way_from(routed: Same[Routed], port: int, app: Address) -> Named:
+    """The endpoints of these clusters, for an instance whose app is there."""
+    intercept = routed.value.intercept
+    name = names.intercept_cluster(intercept.spec.workload, port, intercept.id)
+    return hop.assignments(name, intercept, routed.value.laptops[port], app)
 
 
 def _compile_connections(out: Compiled, state: WorkloadState, port: int) -> None:

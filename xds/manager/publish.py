@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import lru_cache
-from typing import Final
+from collections.abc import Iterable, Mapping
 
 from xds.compile import names
 from xds.compile.gateway import CompiledGateways
@@ -15,10 +13,10 @@ from xds.manager.clock import Clock
 from xds.registry.state import State
 from xds.registry.workload import Workload
 from xds.serve.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
-from xds.serve.store import Store
+from xds.serve.store import Key, Store
 
-SMALL: Final = 4096
-"""Bytes of a resource that is worth keeping."""
+Held = Mapping[Key, Resource]
+"""What an owner has in the store now."""
 
 
 def workload_state(state: State, workload: Workload, ids: Iterable[str], clock: Clock) -> WorkloadState:
@@ -29,39 +27,42 @@ def workload_state(state: State, workload: Workload, ids: Iterable[str], clock: 
 def put(store: Store, workload: Workload, compiled: Compiled, reason: str) -> int:
     """Replace a workload's resources by these, for this reason, and return the store's revision."""
     group = str(workload.id)
-    nodes = {
-        names.node(workload.id, instance): [
-            *_resources(LISTENER, compiled.listeners[instance]),
-            *_resources(ENDPOINT, compiled.endpoints[instance]),
-            *_secrets(store, names.node(workload.id, instance)),
+    nodes = {}
+    for instance in workload.instances:
+        node = names.node(workload.id, instance)
+        held = store.contents(node=node)
+        nodes[node] = [
+            *_resources(LISTENER, compiled.listeners[instance], held),
+            *_resources(ENDPOINT, compiled.endpoints[instance], held),
+            *_secrets(held),
         ]
-        for instance in workload.instances
-    }
+    held = store.contents(group=group)
     shared = [
-        *_resources(CLUSTER, compiled.clusters),
-        *_resources(LISTENER, compiled.hops),
-        *_resources(ROUTE, compiled.routes),
+        *_resources(CLUSTER, compiled.clusters, held),
+        *_resources(LISTENER, compiled.hops, held),
+        *_resources(ROUTE, compiled.routes, held),
     ]
     return store.replace(group={group: shared}, nodes=nodes, reason=reason)
 
 
-def _secrets(store: Store, node: str) -> list[Resource]:
+def _secrets(held: Held) -> list[Resource]:
     """A node's certificates, which have nothing to do with what its workload is given."""
-    return [one for one in store.contents(node=node).values() if one.type_url == SECRET]
+    return [one for one in held.values() if one.type_url == SECRET]
 
 
 def put_gateways(store: Store, compiled: CompiledGateways, reason: str) -> int:
     """Replace the gateways' resources by these, for this reason, and return the store's revision."""
+    held = store.contents(group=names.GATEWAYS)
     shared = [
-        *_resources(CLUSTER, compiled.clusters),
-        *_resources(ENDPOINT, compiled.endpoints),
-        *_resources(ROUTE, compiled.routes),
+        *_resources(CLUSTER, compiled.clusters, held),
+        *_resources(ENDPOINT, compiled.endpoints, held),
+        *_resources(ROUTE, compiled.routes, held),
     ]
-    nodes = {
-        node: [*_resources(LISTENER, named), *_secrets(store, node)]
-        for name, named in compiled.listeners.items()
-        for node in [names.gateway_node(name)]
-    }
+    nodes = {}
+    for name, named in compiled.listeners.items():
+        node = names.gateway_node(name)
+        held = store.contents(node=node)
+        nodes[node] = [*_resources(LISTENER, named, held), *_secrets(held)]
     return store.replace(group={names.GATEWAYS: shared}, nodes=nodes, reason=reason)
 
 
@@ -75,14 +76,10 @@ def drop_nodes(store: Store, nodes: Iterable[str], reason: str) -> None:
     store.replace(nodes={node: [] for node in nodes}, reason=reason)
 
 
-def _resources(type_url: str, named: Named) -> list[Resource]:
-    return [
-        _small(type_url, name, body) if len(body) <= SMALL else Resource.of(type_url, name, body)
-        for name, body in named.items()
-    ]
+def _resources(type_url: str, named: Named, held: Held) -> list[Resource]:
+    return [_resource(held.get((type_url, name)), type_url, name, body) for name, body in named.items()]
 
 
-@lru_cache(maxsize=65536)
-def _small(type_url: str, name: str, body: bytes) -> Resource:
+def _resource(held: Resource | None, type_url: str, name: str, body: bytes) -> Resource:
     """Of a workload's thousands of clusters and endpoints few change at a time, and a version is a hash."""
-    return Resource.of(type_url, name, body)
+    return held if held is not None and held.body == body else Resource.of(type_url, name, body)

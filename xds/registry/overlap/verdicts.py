@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from xds.registry.intercept import InterceptSpec, Kind
-from xds.registry.match import Field, FieldKind, Match
+from xds.registry.match import Field, FieldKind, Match, Op
 from xds.registry.overlap.budget import Budget
 from xds.registry.overlap.decide import Disjoint, Overlaps, overlap
 from xds.registry.request import Request
@@ -45,19 +46,38 @@ class Conflict:
 Verdict = Fine | Warn | Conflict
 
 
+FINE: Final = Fine()
+
+
 def verdict(one: InterceptSpec, two: InterceptSpec, *, budget: Budget | None = None) -> Verdict:
     """What to say about two intercepts; symmetric."""
+    if one.kind is two.kind is Kind.PERSONAL and _differ(one.match, two.match):
+        return FINE
     ports = one.numbers & two.numbers
     if one.workload != two.workload or not ports or Kind.MIRROR in {one.kind, two.kind}:
-        return Fine()
+        return FINE
     if Kind.PERSONAL not in {one.kind, two.kind}:
         return _excluding(one.match, two.match, ports, budget)
     if one.kind is two.kind:
         return _personal(one.match, two.match, ports, budget)
     whole = two if one.kind is Kind.PERSONAL else one
     if whole.kind is Kind.GLOBAL and whole.shared:
-        return Fine()
+        return FINE
     return _excluding(one.match, two.match, ports, budget)
+
+
+def _differ(one: Match, two: Match) -> bool:
+    """Whether both ask for exact values of one field, and not for the same: that of most pairs, and found at once.
+
+    Names and values are compared as they are written, so what is said of a field is true of it wherever it is looked
+    for: in the header, or in the baggage member.
+    """
+    for ours in one.conditions:
+        if ours.op is Op.EXACT:
+            for theirs in two.conditions:
+                if theirs.op is Op.EXACT and theirs.value != ours.value and theirs.field == ours.field:
+                    return True
+    return False
 
 
 def _excluding(one: Match, two: Match, ports: frozenset[int], budget: Budget | None) -> Conflict:
@@ -68,10 +88,10 @@ def _excluding(one: Match, two: Match, ports: frozenset[int], budget: Budget | N
 
 def _personal(one: Match, two: Match, ports: frozenset[int], budget: Budget | None) -> Verdict:
     if one.gated != two.gated:
-        return Fine()
+        return FINE
     found = overlap(one, two, budget=budget)
     if isinstance(found, Disjoint):
-        return Fine()
+        return FINE
     witness, proven = (found.witness, True) if isinstance(found, Overlaps) else (None, False)
     ours, theirs = frozenset(_looked_at(one)), frozenset(_looked_at(two))
     if not one.gated or ours <= theirs or theirs <= ours:
