@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -202,6 +203,20 @@ async def test_connections_go_on_when_a_token_is_renewed_or_the_gateways_change(
     writer.write(b"still here")
     assert await reader.readexactly(10) == b"still here"
     writer.close()
+
+
+async def test_connections_end_with_the_session(egress: Egress) -> None:
+    """Those of an earlier offer, too."""
+    earlier, one = await opened(egress, *CONNECT)
+    egress.gateways.offer(None)
+    egress.gateways.offer(egress.gateway.offer("s1.2"))
+    later, other = await opened(egress, *CONNECT)
+    egress.gateways.cut()
+    for reader in (earlier, later):
+        with suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+    one.close()
+    other.close()
 
 
 # HTTP for absolute URLs

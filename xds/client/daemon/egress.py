@@ -44,6 +44,11 @@ class Egress:
         if self._listening:
             self._problem = "" if offer is not None else NO_GATEWAY
 
+    def cut(self) -> None:
+        """The session is over: its connections end with it."""
+        self._gateways.cut()
+        self._problem = self._problem or NO_GATEWAY
+
     def status(self) -> ProxyMessage:
         """What the command line needs to use it."""
         address = f"{HOST}:{self._proxy.port}" if self._listening else ""

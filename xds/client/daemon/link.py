@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -89,6 +89,8 @@ class Link:
         self.reply: ConnectReply | None = None
         self.session: Session | None = None
         self._session_at = 0.0
+        self.over: Callable[[], None] = lambda: None
+        """Told that the session is over for good."""
         self._quitting = False
         self._nudge = asyncio.Event()
         self.prober = Prober(changed=self._nudge.set, clock=time.monotonic)
@@ -275,6 +277,7 @@ class Link:
         if verdict.state.final:
             self.prober.watch([])
             self.reach.none()
+            self.over()
             if verdict.state is LinkState.ENDED:
                 self.forget()
             if not self._quitting:

@@ -74,6 +74,7 @@ async def serve(config: DaemonConfig) -> None:
     )
     egress = Egress(touch=link.touch)
     link.reach.listener = egress.offer
+    link.over = egress.cut
     await egress.start()
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     service = DaemonService(link, egress, stop=stopping.set)

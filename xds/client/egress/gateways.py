@@ -141,6 +141,13 @@ class Gateways:
                     road.carrier = None
                     await carrier.close()
 
+    def cut(self) -> None:
+        """The session is over, and with it what it had open: every connection ends now."""
+        carriers = [road.carrier for road in self._roads.values() if road.carrier is not None]
+        for carrier in (*carriers, *self._retired):
+            carrier.multiplex.close("the session has ended")
+        self._roads, self._offer = {}, None
+
     async def close(self) -> None:
         """End every connection."""
         self._sweeper.cancel()
