@@ -34,7 +34,7 @@ class Scale:
 
 
 FULL = Scale(7, 1000, (10, 100, 1000), (10, 1000, 10_000), (10, 100, 1000, 3000), 5000)
-QUICK = Scale(3, 50, (10,), (20,), (100,), 50)
+QUICK = Scale(1, 40, (10,), (20,), (100,), 40)
 
 
 @dataclass(frozen=True, slots=True)
