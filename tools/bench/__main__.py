@@ -69,7 +69,7 @@ def _xds(root: Path, output: Path, *, quick: bool, say: Callable[[str], None]) -
 def _tunnels(root: Path, _: Path, *, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
     rounds, seconds = (1, 0.4) if quick else (5, 3.0)
     rows = tunnels.measure(root / "w", rounds=rounds, seconds=seconds, say=say)
-    crowd = laptops.measure(root / "c", laptops=30 if quick else 3000, say=say)
+    crowd = laptops.measure(root / "c", laptops=30 if quick else 1000, say=say)
     out = Console()
     out.print(tables.tunnels(rows))
     out.print(
