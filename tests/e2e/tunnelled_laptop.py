@@ -19,7 +19,8 @@ from demo.world import World
 from tests.e2e.api_laptop import ApiLaptop
 from tests.e2e.stage import until
 from xds.api.byway.manager import v1
-from xds.client.tunnel.contract import Gateway, MakeTunnel, Offer, Target, Tunnel
+from xds.client.daemon.reach import offer_of
+from xds.client.tunnel.contract import MakeTunnel, Offer, Target, Tunnel
 from xds.client.tunnel.envoy_tunnel import EnvoyTunnel
 
 
@@ -101,13 +102,3 @@ class TunnelledLaptop(ApiLaptop):
         self._declared.add(Target("localhost", target))
         await self.tunnel.declare(self._declared)
         return await super().intercept(name, workload, target, **options)
-
-
-def offer_of(offered: v1.Tunnel) -> Offer:
-    """The manager's offer as tunnels take it."""
-    gateways = tuple(
-        Gateway(one.name, host, int(port), one.server_name)
-        for one in offered.gateways
-        for host, _, port in [one.address.rpartition(":")]
-    )
-    return Offer(offered.node, offered.token, offered.ca.encode(), gateways)

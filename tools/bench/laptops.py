@@ -20,8 +20,7 @@ from demo.world import Gateway, World
 from xds.api.byway.manager import v1
 from xds.api.rpc import bearer
 from xds.api.services import Manager
-from xds.client.tunnel.contract import Gateway as Dialled
-from xds.client.tunnel.contract import Offer
+from xds.client.daemon.reach import offer_of
 from xds.client.tunnel.mux import PythonTunnel
 
 AT_ONCE = 50
@@ -80,15 +79,9 @@ async def _dial(world: World, laptops: int, say: Callable[[str], None]) -> Crowd
 async def _laptop(channel: grpc.aio.Channel, proof: Any, number: int) -> PythonTunnel:
     request = v1.ConnectRequest(host=f"laptop-{number}", client_version="0", daemon=secrets.token_hex(8))
     reply = await Manager.CONNECT(channel, request, metadata=proof, timeout=60)
-    offered = reply.tunnel
-    assert offered is not None
-    gateways = tuple(
-        Dialled(one.name, host, int(port), one.server_name)
-        for one in offered.gateways
-        for host, _, port in [one.address.rpartition(":")]
-    )
+    assert reply.tunnel is not None
     tunnel = PythonTunnel(lambda: None)
-    await tunnel.start(Offer(offered.node, offered.token, offered.ca.encode(), gateways))
+    await tunnel.start(offer_of(reply.tunnel))
     return tunnel
 
 

@@ -14,9 +14,6 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRemoveOnMatch
 from envoy_data_plane.envoy.config.core.v3 import (
-    AggregatedConfigSource,
-    ApiVersion,
-    ConfigSource,
     SubstitutionFormatString,
 )
 from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
@@ -26,20 +23,13 @@ from envoy_data_plane.envoy.extensions.filters.http.header_to_metadata.v3 import
     ConfigRule,
     ConfigValueType,
 )
-from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerCodecType,
-    HttpConnectionManagerForwardClientCertDetails,
-    HttpConnectionManagerServerHeaderTransformation,
     HttpConnectionManagerUpgradeConfig,
     HttpFilter,
     LocalReplyConfig,
-    Rds,
     ResponseMapper,
-)
-from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
-    HttpConnectionManagerPathWithEscapedSlashesAction as EscapedSlashes,
 )
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatchAndSubstitute, RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Struct, Value
@@ -54,10 +44,9 @@ from xds.client.tunnel.contract import (
     TO_HEADER,
 )
 from xds.client.tunnel.envoy_targets import ROUTES, STRIP, http2_options, keepalive
-from xds.compile.connection_manager import DELAYED_CLOSE
+from xds.compile.connection_manager import by_rds, transparent_manager
 from xds.compile.encode import pack
 from xds.compile.route import OVERWRITE, header
-from xds.compile.transparent import FOREVER, MAX_HEADERS_KB, common_options, http1_options
 from xds.registry.unrouted import UPGRADES
 
 _METADATA = "byway"
@@ -70,41 +59,23 @@ def connection_manager() -> HttpConnectionManager:
     http2 = http2_options()
     # Notices a path that has gone silent behind a carrier that hasn't.
     http2.connection_keepalive = keepalive(2, 2)
-    ads = ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3, initial_fetch_timeout=FOREVER)
-    return HttpConnectionManager(
-        stat_prefix="laptop",
-        codec_type=HttpConnectionManagerCodecType.HTTP2,
-        rds=Rds(config_source=ads, route_config_name=ROUTES),
-        http_filters=[
-            HttpFilter(name="facts", typed_config=pack(_facts())),
-            HttpFilter(name=STRIP, typed_config=pack(_strip())),
-            HttpFilter(name="router", typed_config=pack(Router(suppress_envoy_headers=True))),
-        ],
-        common_http_protocol_options=common_options(),
-        http_protocol_options=http1_options(),
-        http2_protocol_options=http2,
-        server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
-        forward_client_cert_details=HttpConnectionManagerForwardClientCertDetails.ALWAYS_FORWARD_ONLY,
-        max_request_headers_kb=MAX_HEADERS_KB,
-        delayed_close_timeout=DELAYED_CLOSE,
-        stream_idle_timeout=FOREVER,
-        request_timeout=FOREVER,
-        use_remote_address=False,
-        skip_xff_append=True,
-        generate_request_id=False,
-        preserve_external_request_id=True,
-        proxy_100_continue=True,
-        normalize_path=False,
-        merge_slashes=False,
-        path_with_escaped_slashes_action=EscapedSlashes.KEEP_UNCHANGED,
-        upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type=each) for each in (*UPGRADES, "CONNECT")],
-        local_reply_config=LocalReplyConfig(
-            mappers=[
-                _mapper(_flags("UF", "UH"), AWAY, status=503, away=True),
-                _mapper(_flags("UC", "UR", "UPE"), BROKEN_OFF, status=503, away=False),
-            ]
-        ),
+    manager = transparent_manager("laptop")
+    manager.codec_type = HttpConnectionManagerCodecType.HTTP2
+    manager.http2_protocol_options = http2
+    manager.rds = by_rds(ROUTES)
+    manager.http_filters = [
+        HttpFilter(name="facts", typed_config=pack(_facts())),
+        HttpFilter(name=STRIP, typed_config=pack(_strip())),
+        *manager.http_filters,
+    ]
+    manager.upgrade_configs = [HttpConnectionManagerUpgradeConfig(upgrade_type=each) for each in (*UPGRADES, "CONNECT")]
+    manager.local_reply_config = LocalReplyConfig(
+        mappers=[
+            _mapper(_flags("UF", "UH"), AWAY, status=503, away=True),
+            _mapper(_flags("UC", "UR", "UPE"), BROKEN_OFF, status=503, away=False),
+        ]
     )
+    return manager
 
 
 def _facts() -> Config:
